@@ -1,0 +1,56 @@
+# SCOPE Lab. `make` lists what can be made; whatever needs the environment makes it first.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+
+BIN := .venv/bin
+ENVIRONMENT := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help lab demo test lint types unit notebooks models bench clean
+
+help:  ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+lab: $(ENVIRONMENT)  ## Open the notebooks in JupyterLab (this machine only, with a token)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
+
+demo: $(ENVIRONMENT)  ## Train SCOPE on the bundled pair, print and plot before and after
+	$(BIN)/scope-lab train --recipe demo --out runs/demo
+
+test: lint types unit notebooks  ## Everything that CI runs
+
+lint: $(ENVIRONMENT)  ## Style of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(ENVIRONMENT)  ## Types of the package
+	$(BIN)/mypy scope_lab
+
+# Two workers with one thread each: more threads would only wait for one another.
+# No backend is set for notebooks: their figures must reach the page.
+unit notebooks bench: export OMP_NUM_THREADS := 1
+unit notebooks bench: export TOKENIZERS_PARALLELISM := false
+unit notebooks bench: export HF_HUB_OFFLINE := 1
+unit bench: export MPLBACKEND := Agg
+
+unit: $(ENVIRONMENT)  ## Unit, property and widget tests
+	$(BIN)/pytest tests -n 2
+
+notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
+	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks -n 2
+
+models: $(ENVIRONMENT)  ## Train the bundled student and teacher anew
+	$(BIN)/scope-lab models build countdown
+
+bench: $(ENVIRONMENT)  ## Time the package (tests/bench/bench_*.py)
+	$(BIN)/pytest tests/bench -s -o python_files='bench_*.py' -o python_functions='bench_*'
+
+clean:  ## Remove the environment and every cache; runs/ stays
+	rm -rf .venv build .pytest_cache .mypy_cache .hypothesis *.egg-info
+	find . \( -name __pycache__ -o -name .ruff_cache -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+$(ENVIRONMENT): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[lab,dev]"
+	@touch $@

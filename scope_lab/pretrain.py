@@ -1,0 +1,135 @@
+"""Makes the bundled countdown pair from nothing: a tokenizer, a small student and a larger teacher.
+
+Both learn random correct derivations of train problems by maximum likelihood, so the student samples many different
+solutions and is often wrong: a base model in miniature. `scope-lab models build countdown` runs this.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
+
+from .tasks.countdown import Countdown
+
+CHARACTERS = "0123456789+-*/=,:"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Size and training of one bundled model. Heads are 32 wide, the smallest that vLLM runs."""
+
+    hidden: int
+    layers: int
+    steps: int
+    learning_rate: float
+    batch_size: int = 128
+    seed: int = 0
+
+
+RECIPES = {
+    "student": Recipe(hidden=96, layers=3, steps=1_000, learning_rate=2e-3),
+    "teacher": Recipe(hidden=192, layers=4, steps=3_000, learning_rate=2e-3, seed=1),
+}
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A fast tokenizer with one token a character; a prompt starts with BOS, EOS and PAD are different tokens."""
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *CHARACTERS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        padding_side="left",
+        model_max_length=128,
+    )
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    torch.manual_seed(recipe.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden,
+            intermediate_size=8 * recipe.hidden // 3,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.hidden // 32,
+            head_dim=32,
+            max_position_embeddings=128,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def training_batch(task: Countdown, tokenizer, recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels (batch, length) of one step, a function of the seed and the step alone; prompts carry no loss."""
+    stream = task.derivations("train", seed=recipe.seed * 1_000_003 + step)
+    rows = []
+    for problem, response in islice(stream, recipe.batch_size):
+        prompt = tokenizer(problem.prompt).input_ids
+        rows.append((prompt, tokenizer(response, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]))
+    width = max(len(prompt) + len(response) for prompt, response in rows)
+    tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
+    labels = torch.full((len(rows), width), -100)
+    for i, (prompt, response) in enumerate(rows):
+        end = len(prompt) + len(response)
+        tokens[i, :end] = torch.tensor(prompt + response)
+        labels[i, len(prompt) : end] = torch.tensor(response)
+    return tokens, labels
+
+
+def pretrain(name: str, folder: Path, progress: Callable = tqdm) -> None:
+    """Train one model of RECIPES into `folder`. A build that was cut off goes on from its last saved state."""
+    recipe, task, tokenizer = RECIPES[name], Countdown(), build_tokenizer()
+    model = build_model(recipe, tokenizer).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, recipe.steps // 20, recipe.steps)
+    partial = folder.with_name(folder.name + ".partial.pt")
+    start = 0
+    if partial.exists():
+        state = torch.load(partial, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        start = state["step"]
+    bar = progress(range(start, recipe.steps), initial=start, total=recipe.steps, desc=f"{name}", unit="step")
+    for step in bar:
+        tokens, labels = training_batch(task, tokenizer, recipe, step)
+        # Pads stand on the right, so causal attention alone hides them: no attention mask is needed.
+        logits = model(input_ids=tokens).logits
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if hasattr(bar, "set_postfix"):
+            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        if (step + 1) % 100 == 0:
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, partial.with_suffix(".tmp"))
+            os.replace(partial.with_suffix(".tmp"), partial)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    partial.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""What a task is: problems to sample from, and a verifier that routes each response.
+
+A verdict has three values, not two. `unknown` means that the verifier could not decide (it timed out, or the
+reference itself cannot be read); such a rollout joins neither path and is only counted.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+SPLITS = ("train", "validation", "test")
+
+
+class Verdict(StrEnum):
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem: `prompt` is what the student reads (before any chat template), `reference` what the verifier reads."""
+
+    id: str
+    prompt: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A verdict, why (a short fixed phrase, so that reasons can be counted), and the answer in a canonical form.
+
+    Two responses with the same `answer` count as one solution when diversity is measured; None where there is no answer.
+    """
+
+    verdict: Verdict
+    reason: str
+    answer: str | None = None
+
+
+class Task(Protocol):
+    """A domain. `name` is what `--task` takes; `max_new_tokens` is enough for any sensible response."""
+
+    name: str
+    max_new_tokens: int
+
+    def problems(self, split: str, n: int | None = None, seed: int = 0) -> Sequence[Problem]:
+        """The first n problems of a split in the order that `seed` gives; splits never share a problem."""
+        ...
+
+    def verify(self, problem: Problem, response: str) -> Verification:
+        """Judge one response. Never raises on any text."""
+        ...
+
+
+def check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split: found {split!r}, accepted {', '.join(SPLITS)}")
+
+
+def split_of(key: str) -> str:
+    """Assign a problem to a split by a hash of what makes it unique: 80 % train, 10 % validation, 10 % test."""
+    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 10
+    return "validation" if bucket == 8 else "test" if bucket == 9 else "train"
