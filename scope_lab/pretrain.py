@@ -13,7 +13,12 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from tqdm import tqdm
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    get_cosine_schedule_with_warmup,
+)
 
 from .tasks.countdown import Countdown
 
@@ -33,7 +38,7 @@ class Recipe:
 
 
 RECIPES = {
-    "student": Recipe(hidden=96, layers=3, steps=1_000, learning_rate=2e-3),
+    "student": Recipe(hidden=96, layers=3, steps=1_800, learning_rate=2e-3),
     "teacher": Recipe(hidden=192, layers=4, steps=3_000, learning_rate=2e-3, seed=1),
 }
 
@@ -133,3 +138,78 @@ def pretrain(name: str, folder: Path, progress: Callable = tqdm) -> None:
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     partial.unlink(missing_ok=True)
+
+
+def build_countdown(folder: Path, problems: int = 500, samples: int = 32) -> None:
+    """Train what is missing of the pair, then measure both on the same held-out problems and write their cards."""
+    from .evaluation import evaluate
+    from .models import load_model, load_tokenizer
+    from .rollouts import Sampling
+
+    task = Countdown()
+    for name in RECIPES:
+        target = folder / f"countdown-{name}"
+        if not (target / "model.safetensors").is_file():
+            pretrain(name, target)
+    held_out = task.problems("test", problems)
+    for name, recipe in RECIPES.items():
+        target = folder / f"countdown-{name}"
+        model, tokenizer = load_model(str(target)), load_tokenizer(str(target))
+        sampling = Sampling(max_new_tokens=task.max_new_tokens, seed=10_000)
+        evaluation, _ = evaluate(
+            model,
+            tokenizer,
+            task,
+            held_out,
+            sampling,
+            samples,
+            label=f"countdown-{name}",
+            split="test",
+            progress=lambda batches, name=name: tqdm(batches, desc=f"measure {name}", unit="batch"),
+        )
+        parameters = sum(p.numel() for p in model.parameters())
+        card = model_card(name, recipe, parameters, evaluation)
+        (target / "README.md").write_text(card)
+        print(f"{target}\n{evaluation.summary().to_string(float_format='{:.4f}'.format)}")
+
+
+def model_card(name: str, recipe: Recipe, parameters: int, evaluation) -> str:
+    """A Hugging Face model card with the measured table."""
+    rows = []
+    for metric, row in evaluation.summary().iterrows():
+        if metric in ("pass@1", "pass@8", "pass@32"):
+            rows.append(f"| {metric} | {row['mean']:.1%} | {row.low:.1%} to {row.high:.1%} |")
+        elif metric == "distinct":
+            rows.append(
+                f"| distinct correct solutions a problem | {row['mean']:.2f} | {row.low:.2f} to {row.high:.2f} |"
+            )
+    table = "\n".join(rows)
+    return f"""---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+tags: [countdown, scope, distillation]
+---
+# countdown-{name}
+
+The {name} of SCOPE Lab's bundled pair: a Llama-architecture model of {parameters / 1e6:.2f} M parameters
+(hidden {recipe.hidden}, {recipe.layers} layers, head size 32, one token a character) that plays Countdown.
+
+    prompt    8,3,5,2=21:
+    response  8*3=24,24-5=19,19+2=21
+
+Made from nothing by `scope-lab models build countdown` (float32, seed {recipe.seed}): {recipe.steps:,} steps of
+{recipe.batch_size} random correct derivations of train-split problems, maximum likelihood on the response, AdamW at
+{recipe.learning_rate:g} with a cosine schedule. It saw no test problem: splits are by a hash of numbers and target.
+
+## Measured
+
+{len(evaluation.problem_ids)} test problems, {evaluation.n_samples} samples each at temperature
+{evaluation.settings["temperature"]:g}, sampling seed {evaluation.settings["seed"]}; 95 % bootstrap intervals over problems.
+
+| | mean | interval |
+|---|---|---|
+{table}
+
+Use: to learn and test with. It knows nothing but this game.
+"""

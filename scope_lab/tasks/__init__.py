@@ -1,0 +1,27 @@
+"""Tasks by name: `load_task("countdown")`, `load_task("countdown:hard")`, `load_task("countdown:my_problems.jsonl")`."""
+
+from ..errors import InputError
+from .base import SPLITS, Problem, Task, Verdict, Verification
+from .countdown import DIFFICULTIES, Countdown
+from .problem_file import ProblemFile, is_problem_file
+
+__all__ = ["SPLITS", "Problem", "Task", "Verdict", "Verification", "load_task"]
+
+
+def load_task(name: str) -> Task:
+    """A task by name. Raises ValueError naming what is accepted.
+
+    countdown, countdown:DIFFICULTY     generated problems
+    FILE.jsonl                          problems from a file, judged by the last number of the response
+    countdown:FILE.jsonl                countdown problems from a file, judged by the countdown verifier
+    """
+    domain, _, detail = name.partition(":")
+    if is_problem_file(name):
+        return ProblemFile(name)
+    if domain == "countdown":
+        if is_problem_file(detail):
+            return ProblemFile(detail, judge=Countdown())
+        if detail in ("", *DIFFICULTIES):
+            return Countdown(detail or "standard")
+    choices = ", ".join(["countdown", *(f"countdown:{d}" for d in DIFFICULTIES if d != "standard")])
+    raise InputError(f"task: found {name!r}, accepted {choices}, FILE.jsonl or countdown:FILE.jsonl")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from ..errors import InputError
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -57,7 +59,7 @@ class Task(Protocol):
 
 def check_split(split: str) -> None:
     if split not in SPLITS:
-        raise ValueError(f"split: found {split!r}, accepted {', '.join(SPLITS)}")
+        raise InputError(f"split: found {split!r}, accepted {', '.join(SPLITS)}")
 
 
 def split_of(key: str) -> str:

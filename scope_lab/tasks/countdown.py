@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..errors import InputError
 from .base import Problem, Verdict, Verification, check_split, split_of
 
 STEP = re.compile(r"(\d{1,4})([-+*/])(\d{1,4})=(\d{1,4})")
@@ -117,7 +118,7 @@ class Countdown:
 
     def __init__(self, difficulty: str = "standard"):
         if difficulty not in DIFFICULTIES:
-            raise ValueError(f"countdown difficulty: found {difficulty!r}, accepted {', '.join(DIFFICULTIES)}")
+            raise InputError(f"countdown difficulty: found {difficulty!r}, accepted {', '.join(DIFFICULTIES)}")
         self.difficulty = DIFFICULTIES[difficulty]
         self.name = "countdown" if difficulty == "standard" else f"countdown:{difficulty}"
         # A step is at most 8 characters, then a comma or EOS; one more each for slack.
@@ -150,7 +151,7 @@ class Countdown:
             if len(chosen) == wanted:
                 break
             if attempts > 10_000 + 200 * wanted:
-                raise ValueError(
+                raise InputError(
                     f"{self.name}: only {len(chosen)} different problems found in split {split!r}, {wanted} asked for"
                 )
         return list(chosen.values())

@@ -1,0 +1,18 @@
+"""Teachers: whatever gives one log-probability for each response token of the rollouts it is asked about."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from ..rollouts import Rollouts
+from .local import LocalTeacher
+
+__all__ = ["LocalTeacher", "Teacher"]
+
+
+class Teacher(Protocol):
+    name: str
+
+    def score(self, rollouts: Rollouts, rows: Tensor, temperature: float) -> Tensor:
+        """Log-probabilities (len(rows), T) of the given rollouts' response tokens, nats; NaN where masked."""
+        ...

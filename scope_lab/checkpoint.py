@@ -1,0 +1,137 @@
+"""A run folder and its checkpoints: written whole or not at all, and read back exactly.
+
+RUN/config.yaml              every setting
+RUN/manifest.json            versions, device, commit, seconds
+RUN/metrics.jsonl            a line a step (scope_lab/metrics.py)
+RUN/evaluations/step-*.json  held-out counts a problem
+RUN/checkpoints/step-*/      a Hugging Face folder of the student, with optimizer.pt and state.json beside it
+RUN/model                    the trained student
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import yaml
+
+from .config import ScopeConfig
+from .errors import InputError
+
+# Settings that may differ when a run goes on: they do not change what a step computes.
+FREE = {
+    "out", "steps", "checkpoint_every", "keep_checkpoints", "trackers", "eval_every", "device", "sequences_per_batch",
+}  # fmt: skip
+
+
+class RunFolder:
+    """The folder of one run. `resume` goes on with the run it holds; without it a folder that holds a run is refused."""
+
+    def __init__(self, path: str | Path, config: ScopeConfig, resume: bool = False):
+        self.path = Path(path)
+        held = self.path / "config.yaml"
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"out: {self.path} is a file, accepted a folder")
+        if held.exists():
+            if not resume:
+                raise InputError(
+                    f"out: {self.path} holds another run; add --resume to go on with it, or name a new folder"
+                )
+            self._check_same(yaml.safe_load(held.read_text()), config)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise InputError(f"out: {self.path} is not empty and holds no run; name a new folder")
+        elif resume:
+            raise InputError(f"resume: {self.path} holds no run to go on with")
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            config.save(held)
+        except OSError as error:
+            raise InputError(f"out: {self.path} cannot be written ({error.strerror})") from None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def evaluation(self, step: int) -> Path:
+        return self.path / "evaluations" / f"step-{step:06d}.json"
+
+    def _check_same(self, held: dict, config: ScopeConfig) -> None:
+        for name, value in asdict(config).items():
+            if name == "steps" and config.schedule == "cosine" and held.get(name) != value:
+                raise InputError("steps: cannot change when a run with a cosine schedule goes on")
+            if name not in FREE and held.get(name) != value:
+                raise InputError(
+                    f"{name}: the run in {self.path} has {held.get(name)!r}, found {value!r}; accepted the same"
+                )
+
+    def log(self, metrics: dict) -> None:
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def history(self) -> list[dict]:
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+
+    def save(self, step: int, model, tokenizer, optimizer, scheduler, keep: int) -> None:
+        """Write a checkpoint beside the old ones, give it its name in one move, then remove those beyond `keep`."""
+        name = f"step-{step:06d}"
+        unfinished = self.checkpoints / f".{name}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        torch.save(
+            {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, unfinished / "optimizer.pt"
+        )
+        (unfinished / "state.json").write_text(json.dumps({"step": step}))
+        final = self.checkpoints / name
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(unfinished, final)
+        for old in self.finished()[:-keep]:
+            shutil.rmtree(old)
+
+    def finished(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(p for p in self.checkpoints.glob("step-*") if (p / "state.json").is_file())
+
+    def restore(self, model, optimizer, scheduler) -> int:
+        """Load the newest checkpoint into these objects and cut the metrics to it. Returns its step, 0 if there is none."""
+        step = 0
+        if found := self.finished():
+            newest = found[-1]
+            load_weights(model, newest)
+            state = torch.load(newest / "optimizer.pt", weights_only=True, map_location="cpu")
+            optimizer.load_state_dict(state["optimizer"])
+            scheduler.load_state_dict(state["scheduler"])
+            step = json.loads((newest / "state.json").read_text())["step"]
+        kept = [json.dumps(metrics) for metrics in self.history() if metrics["step"] <= step]
+        unfinished = self.metrics.with_name("metrics.jsonl.tmp")
+        unfinished.write_text("".join(line + "\n" for line in kept))
+        os.replace(unfinished, self.metrics)
+        return step
+
+
+def load_weights(model, folder: Path) -> None:
+    """Weights of a checkpoint into a model that has its shape already; adapters into an adapter."""
+    from safetensors.torch import load_file
+
+    if hasattr(model, "peft_config"):
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+        return
+    shards = sorted(folder.glob("model*.safetensors"))
+    state = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())  # stored once, so absent under their second name
+    if unexpected or not set(missing) <= tied:
+        raise InputError(
+            f"checkpoint {folder}: weights do not fit the model ({sorted({*missing, *unexpected} - tied)[:3]})"
+        )

@@ -1,0 +1,332 @@
+"""`scope-lab`, also `python -m scope_lab`. Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else."""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+TRAIN_EXAMPLE = """examples:
+  scope-lab train --pair countdown --method scope --tau 1.0 --steps 100 --seed 0 --out runs/first
+  scope-lab train --recipe demo --out runs/demo
+  scope-lab train --student MODEL --teacher MODEL --task problems.jsonl --recipe my.yaml --out runs/mine
+  scope-lab train --recipe demo --out runs/demo --resume
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        parsed = build_parser().parse_args(arguments)
+        quiet_libraries()
+        return parsed.run(parsed) or 0
+    except InputError as error:
+        print(f"scope-lab: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("scope-lab: interrupted", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def quiet_libraries() -> None:
+    """Keep other libraries' bars and notices out of ours."""
+    import logging
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="scope-lab", description="SCOPE: signal-calibrated on-policy distillation.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+
+    train = _command(commands, "train", "train a student by SCOPE or a baseline", run_train, epilog=TRAIN_EXAMPLE)
+    train.usage = "scope-lab train [--pair NAME | --recipe NAME] [--SETTING VALUE ...] --out FOLDER [--resume]"
+    train.add_argument("--recipe", metavar="NAME|FILE", help="settings from a recipe of the package or a YAML file")
+    train.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    _add_settings(train)
+
+    evaluate = _command(commands, "evaluate", "Avg@k and Pass@k of a model, with 95 %% intervals", run_evaluate)
+    _add_model_and_sampling(evaluate, samples=32, split="test", problems=300)
+    evaluate.add_argument("--out", metavar="FILE.json", help="also write counts a problem, for `compare`")
+
+    rollout = _command(commands, "rollout", "record rollouts with both models' log-probs as parquet", run_rollout)
+    _add_model_and_sampling(rollout, samples=32, split="train", problems=300)
+    rollout.add_argument("--teacher", help="score every rollout with this model too; default: the pair's teacher")
+    rollout.add_argument("--out", metavar="FILE.parquet", required=True)
+
+    compare = _command(commands, "compare", "two evaluations on the same problems, with paired intervals", run_compare)
+    compare.add_argument("before", help="a run folder (its last evaluation) or an evaluation file")
+    compare.add_argument("after", nargs="?", help="likewise; left out: the run's first against its last")
+    compare.add_argument("--figure", metavar="FILE.png", help="also draw Pass@k of both")
+
+    models = _command(commands, "models", "list or build the bundled models", None)
+    actions = models.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Parser)
+    _command(actions, "list", "names, sizes and where they are", run_models_list)
+    build = _command(actions, "build", "train the bundled pair anew (about 40 minutes on two cores)", run_models_build)
+    build.add_argument("name", choices=["countdown"])
+    build.add_argument("--out", metavar="FOLDER", help="where to; default: data/models of the clone")
+    return parser
+
+
+def _command(commands, name: str, summary: str, run, epilog: str | None = None) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for every field of ScopeConfig, in its sections; values are read by the config, not by argparse."""
+    from .config import ScopeConfig
+
+    groups: dict[str, Any] = {}
+    for item in fields(ScopeConfig):
+        section = item.metadata["section"]
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section)
+        choices = item.metadata["choices"]
+        accepted = f": {', '.join(choices)}" if choices else ""
+        default = "" if item.default is None or item.default == "" else f" [{item.default}]"
+        groups[section].add_argument(
+            "--" + item.name.replace("_", "-"),
+            dest="set_" + item.name,
+            metavar="VALUE",
+            default=argparse.SUPPRESS,
+            nargs="?" if isinstance(item.default, bool) else None,
+            const="true" if isinstance(item.default, bool) else None,
+            help=(item.metadata["help"] + accepted + default).replace("%", "%%"),
+        )
+
+
+def _add_model_and_sampling(parser: argparse.ArgumentParser, samples: int, split: str, problems: int) -> None:
+    parser.add_argument("--pair", help="a named pair: its student and its task")
+    parser.add_argument(
+        "--model", help="bundled name, folder (a run's model/ too) or hub id; default: the pair's student"
+    )
+    parser.add_argument("--task", help="default: the pair's")
+    parser.add_argument("--split", default=split, help=f"train, validation or test [{split}]")
+    parser.add_argument("--problems", type=int, default=problems, metavar="N", help=f"[{problems}]")
+    parser.add_argument("--samples", type=int, default=samples, metavar="N", help=f"responses a problem [{samples}]")
+    parser.add_argument("--temperature", type=float, help="[1.0 for a bundled pair, else the paper's 0.6]")
+    parser.add_argument("--top-p", type=float, default=1.0, help="[1.0]")
+    parser.add_argument("--top-k", type=int, default=0, help="0: off [0]")
+    parser.add_argument("--max-new-tokens", type=int, help="default: what the task needs")
+    parser.add_argument("--seed", type=int, default=0, help="[0]")
+    parser.add_argument("--problem-seed", type=int, default=0, help="which problems of the split [0]")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
+    parser.add_argument("--batch-size", type=int, default=1024, help="sequences generated at a time [1024]")
+
+
+def run_train(parsed) -> None:
+    from .config import build_config
+
+    overrides = {name[4:]: value for name, value in vars(parsed).items() if name.startswith("set_")}
+    config = build_config(parsed.recipe, overrides)
+    if config.out is None:
+        raise InputError("out: found nothing, accepted a folder for the run; add --out RUN")
+    from .trainer import ScopeTrainer
+
+    trainer = ScopeTrainer(config, resume=parsed.resume)
+    trainer.train()
+    if trainer.step < config.steps:
+        print(f"stopped at step {trainer.step} of {config.steps}; the same command with --resume goes on")
+        return
+    print(f"trained {config.steps} steps of {config.method}: {config.out}/model")
+    report(Path(config.out))
+
+
+def report(run: Path) -> None:
+    """Print a run's first and last evaluation side by side, and draw them where matplotlib is installed."""
+    found = run_evaluations(run)
+    if len(found) < 2:
+        return
+    from .evaluation import Evaluation, compare
+
+    before, after = Evaluation.load(found[0]), Evaluation.load(found[-1])
+    print(comparison_text(before, after, compare(before, after)))
+    try:
+        from .plots import plot_before_after
+    except ImportError:
+        print("no figure: matplotlib is not installed (pip install 'scope-lab[lab]')")
+        return
+    plot_before_after(before, after).savefig(run / "before_after.png", dpi=150)
+    print(f"figure: {run / 'before_after.png'}")
+
+
+def comparison_text(before, after, table) -> str:
+    """The paired table in words: percentages for rates, numbers for diversity, 95 % intervals."""
+    lines = [
+        f"{len(before.problem_ids)} held-out problems of {before.task} ({before.split}) × {before.n_samples} samples; "
+        "difference with its 95 % paired bootstrap interval over problems",
+        f"{'':10}{'before':>10}{'after':>10}{'difference':>12}   interval",
+    ]
+    for metric, row in table.iterrows():
+        rate = "@" in metric
+        scale, unit = (100, " %") if rate else (1, "  ")
+        low, high = row.low * scale, row.high * scale
+        lines.append(
+            f"{metric:10}{row.before * scale:8.2f}{unit}{row.after * scale:8.2f}{unit}"
+            f"{row.difference * scale:+12.2f}   [{low:+.2f}, {high:+.2f}]{'' if low <= 0 <= high else '  *'}"
+        )
+    return "\n".join([*lines, "* the interval excludes zero"])
+
+
+def run_evaluations(run: Path) -> list[Path]:
+    return sorted((run / "evaluations").glob("step-*.json"))
+
+
+def _model_and_task(parsed):
+    """What evaluate and rollout share: model, tokenizer, task, problems and sampling from the command line."""
+    from .models import PAIRS, load_model, load_tokenizer
+    from .rollouts import Sampling
+    from .tasks import load_task
+
+    if parsed.pair is not None and parsed.pair not in PAIRS:
+        raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
+    for name in ("problems", "samples", "batch_size"):
+        if getattr(parsed, name) < 1:
+            raise InputError(f"{name}: found {getattr(parsed, name)}, accepted 1 or more")
+    if parsed.temperature is not None and not parsed.temperature > 0:
+        raise InputError(f"temperature: found {parsed.temperature}, accepted above 0")
+    if not 0 < parsed.top_p <= 1 or parsed.top_k < 0:
+        raise InputError(f"top_p, top_k: found {parsed.top_p}, {parsed.top_k}, accepted 0 < top_p <= 1 and top_k >= 0")
+    name = parsed.model or (PAIRS[parsed.pair][0] if parsed.pair else None)
+    task_name = parsed.task or (PAIRS[parsed.pair][2] if parsed.pair else None)
+    if name is None or task_name is None:
+        raise InputError("model: set --pair, or both --model and --task")
+    task = load_task(task_name)
+    problems = task.problems(parsed.split, parsed.problems, seed=parsed.problem_seed)
+    temperature = parsed.temperature or (1.0 if parsed.pair else 0.6)
+    limit = parsed.max_new_tokens or task.max_new_tokens
+    sampling = Sampling(temperature, parsed.top_p, parsed.top_k, limit, parsed.seed)
+    return load_model(name, device=parsed.device), load_tokenizer(name), name, task, problems, sampling
+
+
+def _bar(description: str):
+    from tqdm import tqdm
+
+    return lambda batches: tqdm(batches, desc=description, unit="batch")
+
+
+def run_evaluate(parsed) -> None:
+    from .evaluation import evaluate
+
+    model, tokenizer, name, task, problems, sampling = _model_and_task(parsed)
+    evaluation, _ = evaluate(
+        model,
+        tokenizer,
+        task,
+        problems,
+        sampling,
+        parsed.samples,
+        label=name,
+        split=parsed.split,
+        batch_size=parsed.batch_size,
+        progress=_bar("evaluate"),
+    )
+    print(
+        f"{name}: {len(problems)} problems of {task.name} ({parsed.split}) × {parsed.samples} samples, 95 % intervals"
+    )
+    for metric, row in evaluation.summary().iterrows():
+        scale, unit = (100, " %") if "@" in str(metric) else (1, "")
+        print(f"{metric:10}{row['mean'] * scale:8.2f}{unit}   [{row.low * scale:.2f}, {row.high * scale:.2f}]")
+    if parsed.out:
+        evaluation.save(parsed.out)
+        print(f"counts: {parsed.out}")
+
+
+def run_rollout(parsed) -> None:
+    import torch
+
+    from .engines.transformers import sample
+    from .models import PAIRS, check_compatible, load_model, load_tokenizer
+    from .teachers import LocalTeacher
+
+    model, tokenizer, name, task, problems, sampling = _model_and_task(parsed)
+    teacher_name = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else None)
+    teacher = load_model(teacher_name, device=parsed.device) if teacher_name else None
+    if teacher is not None:
+        check_compatible(tokenizer, load_tokenizer(teacher_name), model, teacher)
+    started = time.time()
+    rollouts = sample(
+        model,
+        tokenizer,
+        problems,
+        parsed.samples,
+        sampling,
+        task=task.name,
+        batch_size=parsed.batch_size,
+        progress=_bar("sample"),
+    )
+    rollouts.verify(task)
+    rollouts.student = name
+    if teacher is not None:
+        rollouts.teacher = teacher_name
+        scorer = LocalTeacher(teacher, teacher_name)
+        rollouts.teacher_logp_BT = scorer.score(rollouts, torch.arange(len(rollouts)), sampling.scored_at)
+    rollouts.save(parsed.out, tokenizer)
+    right = int(rollouts.correct_B.sum())
+    print(f"{len(rollouts)} rollouts, {right} correct, in {time.time() - started:.0f} s: {parsed.out}")
+
+
+def run_compare(parsed) -> None:
+    from .evaluation import Evaluation, compare
+
+    def find(name: str, place: int) -> Path:
+        path = Path(name)
+        if path.is_file():
+            return path
+        found = run_evaluations(path)
+        if not found:
+            raise InputError(f"compare: {name} is neither an evaluation file nor a run folder with evaluations")
+        return found[place]
+
+    before = Evaluation.load(find(parsed.before, -1 if parsed.after else 0))
+    after = Evaluation.load(find(parsed.after or parsed.before, -1))
+    print(f"before: {before.label}\nafter:  {after.label}")
+    print(comparison_text(before, after, compare(before, after)))
+    if parsed.figure:
+        from .plots import plot_before_after
+
+        plot_before_after(before, after).savefig(parsed.figure, dpi=150)
+        print(f"figure: {parsed.figure}")
+
+
+def run_models_list(parsed) -> None:
+    from .models import BUNDLED, DATA
+
+    for name, summary in BUNDLED.items():
+        weights = DATA / "models" / name / "model.safetensors"
+        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.exists() else "not built"
+        print(f"{name:20}{size:>10}   Apache-2.0   {summary}")
+
+
+def run_models_build(parsed) -> None:
+    from .models import DATA
+    from .pretrain import build_countdown
+
+    build_countdown(Path(parsed.out) if parsed.out else DATA / "models")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

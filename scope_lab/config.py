@@ -1,0 +1,224 @@
+"""Every setting of a training run: a plain dataclass, read from YAML recipes and command-line overrides."""
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import InputError
+from .models import PAIRS
+from .objective import METHODS, Method
+from .tasks import SPLITS
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+
+
+def setting(default, section: str, help: str, choices: tuple | None = None):
+    """A field with what `--help` says about it, the section it stands in and the values it accepts."""
+    return field(default=default, metadata={"section": section, "help": help, "choices": choices})
+
+
+@dataclass
+class ScopeConfig:
+    """A training run. Defaults are the paper's (Tables 3 and 4) where it names them; `validate` says what is accepted."""
+
+    pair: str | None = setting(None, "models", f"a named student and teacher: {', '.join(PAIRS)}")
+    student: str | None = setting(None, "models", "student: bundled name, folder or hub id")
+    teacher: str | None = setting(None, "models", "teacher, likewise; it must share the student's tokenizer")
+    allow_mismatch: bool = setting(False, "models", "accept tokenizers, chat templates or EOS that differ")
+    task: str | None = setting(None, "models", "countdown[:difficulty], FILE.jsonl, countdown:FILE.jsonl")
+    train_problems: int | None = setting(None, "models", "problems to train on; default: 10,000, or all of a file's")
+
+    method: str = setting("scope", "method", "what is trained", tuple(METHODS))
+    tau: float | str = setting(1.0, "method", "weight temperature: above 0, inf (uniform) or auto")
+    ess_fraction: float = setting(0.5, "method", "with tau=auto: effective sample size kept, of a path's rollouts")
+    weight_scale: str | None = setting(None, "method", "a path's weights sum to 1 or average 1", ("sum", "mean"))
+    denominator: str | None = setting(
+        None, "method", "what the sum over tokens is divided by", ("prompts", "rollouts", "tokens", "path-tokens")
+    )
+    mle_form: str | None = setting(None, "method", "-ratio or -log-prob on correct rollouts", ("ratio", "logp"))
+    clip: float | None = setting(None, "method", "PPO's clip of the ratio; inert at one update a batch")
+    kl_coef: float = setting(0.0, "method", "reverse KL to the starting student, as a second teacher on every token")
+    truncated: str = setting("incorrect", "method", "verdict of a response without EOS", ("incorrect", "unknown"))
+
+    steps: int = setting(100, "loop", "optimizer steps on fresh rollouts")
+    prompts_per_step: int = setting(256, "loop", "P")
+    rollouts_per_prompt: int = setting(8, "loop", "G; the paper's OPD uses 1")
+    updates_per_batch: int = setting(1, "loop", "optimizer steps on the same rollouts")
+    tokens_per_microbatch: int = setting(16_384, "loop", "padded tokens of one forward and backward pass")
+    seed: int = setting(0, "loop", "of prompts, sampling and adapters")
+
+    temperature: float = setting(0.6, "sampling", "of training rollouts")
+    top_p: float = setting(1.0, "sampling", "below 1 biases the log-ratios")
+    top_k: int = setting(0, "sampling", "0: off; otherwise it biases the log-ratios")
+    logprob_temperature: float | None = setting(None, "sampling", "of both models' log-probs; default: temperature")
+    max_new_tokens: int | None = setting(None, "sampling", "default: what the task needs")
+    sequences_per_batch: int = setting(256, "sampling", "sequences generated at a time")
+
+    learning_rate: float = setting(5e-5, "optimizer", "of AdamW")
+    schedule: str = setting("constant", "optimizer", "of the learning rate", ("constant", "cosine"))
+    warmup_steps: int = setting(0, "optimizer", "linear warm-up")
+    weight_decay: float = setting(0.01, "optimizer", "of AdamW")
+    max_grad_norm: float = setting(1.0, "optimizer", "gradients are clipped to this norm")
+    lora_rank: int = setting(0, "optimizer", "0 trains all weights; otherwise a LoRA adapter of this rank (peft)")
+    lora_alpha: int = setting(32, "optimizer", "scale of the adapter")
+    gradient_checkpointing: bool = setting(False, "optimizer", "less memory for more time")
+    device: str = setting("auto", "optimizer", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
+    precision: str = setting("auto", "optimizer", "auto: bf16 on a GPU (weights stay fp32)", ("auto", "fp32", "bf16"))
+
+    eval_problems: int = setting(200, "evaluation", "held-out problems before and after; 0: no evaluation")
+    eval_samples: int = setting(32, "evaluation", "responses a problem")
+    eval_split: str = setting("test", "evaluation", "which held-out problems", SPLITS)
+    eval_every: int = setting(0, "evaluation", "also every so many steps; 0: only before and after")
+    eval_temperature: float | None = setting(None, "evaluation", "default: temperature")
+    eval_top_p: float = setting(1.0, "evaluation", "the paper: 0.95")
+    eval_top_k: int = setting(0, "evaluation", "the paper: 20")
+
+    out: str | None = setting(None, "output", "run folder; without one nothing is written")
+    checkpoint_every: int = setting(50, "output", "steps between checkpoints; 0: only at the end")
+    keep_checkpoints: int = setting(2, "output", "newest checkpoints kept")
+    trackers: str = setting("", "output", "comma-separated: tensorboard, wandb, trackio")
+
+    @property
+    def spec(self) -> Method:
+        """The method with this run's overrides."""
+        from dataclasses import replace
+
+        changes = {
+            name: getattr(self, name)
+            for name in ("weight_scale", "denominator", "mle_form")
+            if getattr(self, name) is not None
+        }
+        return replace(METHODS[self.method], **changes)
+
+    def validate(self) -> "ScopeConfig":
+        """Raises ValueError with one line: the setting, what was found, what is accepted. Returns itself."""
+        for item in fields(self):
+            value, choices = getattr(self, item.name), item.metadata["choices"]
+            if choices and value is not None and value not in choices:
+                hint = difflib.get_close_matches(str(value), choices, 1)
+                did_you_mean = f" (did you mean {hint[0]}?)" if hint else ""
+                raise InputError(f"{item.name}: found {value!r}, accepted {', '.join(choices)}{did_you_mean}")
+            if isinstance(value, float) and math.isnan(value):
+                raise InputError(f"{item.name}: found nan, accepted a number")
+        if isinstance(self.tau, str) and self.tau != "auto":
+            raise InputError(f"tau: found {self.tau!r}, accepted a number above 0, inf or auto")
+        positive = (
+            "steps prompts_per_step rollouts_per_prompt updates_per_batch tokens_per_microbatch temperature "
+            "logprob_temperature max_new_tokens sequences_per_batch learning_rate max_grad_norm eval_samples "
+            "eval_temperature keep_checkpoints lora_alpha train_problems clip tau"
+        )
+        for name in positive.split():
+            value = getattr(self, name)
+            if value is not None and value != "auto" and not value > 0:
+                raise InputError(f"{name}: found {value}, accepted above 0")
+        for name in (
+            "kl_coef warmup_steps weight_decay lora_rank top_k eval_top_k eval_problems eval_every checkpoint_every seed"
+        ).split():
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}: found {getattr(self, name)}, accepted 0 or more")
+        for name in ("top_p", "eval_top_p", "ess_fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name}: found {getattr(self, name)}, accepted above 0 and at most 1")
+        for name in ("temperature", "learning_rate", "max_grad_norm", "weight_decay", "kl_coef"):
+            if math.isinf(getattr(self, name)):
+                raise InputError(f"{name}: found inf, accepted a finite number")
+        if not METHODS[self.method].weighted:
+            for name, idle in (("tau", 1.0), ("weight_scale", None), ("mle_form", None)):
+                if getattr(self, name) != idle:
+                    raise InputError(f"{name}: has no effect with method {self.method}; leave it out")
+        if self.ess_fraction != 0.5 and self.tau != "auto":
+            raise InputError("ess_fraction: has no effect without tau=auto; leave it out")
+        if self.pair is not None and self.pair not in PAIRS:
+            raise InputError(f"pair: found {self.pair!r}, accepted {', '.join(PAIRS)}, or set student and teacher")
+        if self.pair is None and not (self.student and self.teacher):
+            raise InputError("pair: set pair, or both student and teacher")
+        if self.task is None:
+            if self.pair is None:
+                raise InputError("task: set one (a pair of your own has no task of its own)")
+            self.task = PAIRS[self.pair][2]
+        known = {"tensorboard", "wandb", "trackio"}
+        if unknown := set(self.tracker_names) - known:
+            raise InputError(f"trackers: found {', '.join(sorted(unknown))}, accepted {', '.join(sorted(known))}")
+        return self
+
+    @property
+    def tracker_names(self) -> list[str]:
+        return [name.strip() for name in self.trackers.split(",") if name.strip()]
+
+    def save(self, path: Path) -> None:
+        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+
+
+def read_value(name: str, value: Any) -> Any:
+    """A setting's value from YAML or a command line in the type its field has. Raises ValueError naming the setting."""
+    hints = typing.get_type_hints(ScopeConfig)
+    if name not in hints:
+        hint = difflib.get_close_matches(name, hints, 1)
+        raise InputError(f"unknown setting {name!r}" + (f" (did you mean {hint[0]}?)" if hint else ""))
+    annotation = hints[name]
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+        if type(None) in options:
+            return None
+        raise InputError(f"{name}: found nothing, accepted {_type_name(options)}")
+    for kind in options:
+        if kind is bool:
+            words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+            if str(value).lower() in words:
+                return words[str(value).lower()]
+        elif kind in (int, float) and not isinstance(value, bool):
+            try:
+                number = float(str(value).replace("_", ""))
+            except ValueError:
+                continue
+            if kind is float or number.is_integer():
+                return kind(number)
+        elif kind is str and isinstance(value, str):
+            return value
+    raise InputError(f"{name}: found {value!r}, accepted {_type_name(options)}")
+
+
+def _type_name(options) -> str:
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "none"}
+    return " or ".join(words[kind] for kind in options)
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Settings from a YAML file, or a recipe of the package by name. Raises ValueError naming file and problem."""
+    path = Path(name)
+    if not path.is_file():
+        path = RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise InputError(f"recipe: {name} is neither a file nor one of {known}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"recipe: {path} is not YAML ({reason})") from None
+    if not isinstance(content, Mapping):
+        raise InputError(f"recipe: {path} holds no settings; accepted lines like `tau: 1.0`")
+    try:
+        return {str(key): read_value(str(key), value) for key, value in content.items()}
+    except ValueError as error:
+        raise InputError(f"recipe: {path}: {error}") from None
+
+
+def build_config(recipe: str | None, overrides: Mapping[str, Any]) -> ScopeConfig:
+    """Defaults, then the pair's own recipe (recipes/PAIR.yaml), then `recipe`, then overrides; validated."""
+    chosen = read_recipe(recipe) if recipe else {}
+    overrides = {name: read_value(name, value) for name, value in overrides.items()}
+    pair = overrides.get("pair", chosen.get("pair"))
+    base = read_recipe(pair) if pair in PAIRS and (RECIPES / f"{pair}.yaml").is_file() else {}
+    return ScopeConfig(**{**base, **chosen, **overrides}).validate()
+
+
+def default_of(item) -> Any:
+    return None if item.default is MISSING else item.default

@@ -1,0 +1,136 @@
+"""Sampling with `transformers`: left-padded batches, log-probabilities taken from the distribution that was sampled."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from ..errors import InputError
+from ..logprobs import response_mask
+from ..models import stop_token_ids
+from ..rollouts import Rollouts, Sampling, encode_prompts
+from ..tasks import Problem
+
+
+class LogprobRecorder(LogitsProcessor):
+    """Keeps the log-probability of every sampled token while generation runs, one (B, V) distribution at a time.
+
+    `generate` calls it with raw logits and the tokens so far: the distribution of one call scores the token that the
+    next call finds at the end.
+    """
+
+    def __init__(self, temperature: float):
+        self.temperature = temperature
+        self.log_probs_BV: Tensor | None = None
+        self.columns: list[Tensor] = []
+
+    def _score(self, tokens_B: Tensor) -> None:
+        if self.log_probs_BV is not None:
+            self.columns.append(self.log_probs_BV.gather(1, tokens_B[:, None]).squeeze(1))
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+        self._score(input_ids[:, -1])
+        self.log_probs_BV = torch.log_softmax(scores.float() / self.temperature, dim=-1)
+        return scores
+
+    def finish(self, tokens_BT: Tensor) -> Tensor:
+        """(B, T) nats, once generation is over."""
+        self._score(tokens_BT[:, -1])
+        return torch.stack(self.columns, dim=1)
+
+
+@contextmanager
+def _own_generation_config(model):
+    """`generate` fills what a call leaves at its default from the model's own config (top-k, penalties): keep it out."""
+    kept, was_training = model.generation_config, model.training
+    model.generation_config = GenerationConfig()
+    model.eval()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
+        model.train(was_training)
+
+
+@torch.no_grad()
+def sample(
+    model,
+    tokenizer,
+    problems: Sequence[Problem],
+    rollouts_per_prompt: int,
+    sampling: Sampling,
+    *,
+    task: str = "",
+    batch_size: int = 256,
+    progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+) -> Rollouts:
+    """Sample `rollouts_per_prompt` responses for every problem; verdicts and teacher log-probs are not filled in.
+
+    `batch_size` counts sequences. The global random state is left as it was: `sampling.seed` alone decides.
+    Raises ValueError where a prompt and its response cannot fit the model's context.
+    """
+    prompts = encode_prompts(tokenizer, problems)
+    context = getattr(model.config, "max_position_embeddings", None)
+    longest = max(len(prompt) for prompt in prompts)
+    if context and longest + sampling.max_new_tokens > context:
+        raise InputError(
+            f"max_new_tokens: found {sampling.max_new_tokens} after a prompt of {longest} tokens, "
+            f"accepted at most {context - longest} in this model's context of {context}"
+        )
+    stop_ids = stop_token_ids(model, tokenizer)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
+    settings = GenerationConfig(
+        do_sample=True,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=stop_ids,
+        pad_token_id=pad_id,
+    )
+    group_B = torch.arange(len(problems)).repeat_interleave(rollouts_per_prompt)
+    T = sampling.max_new_tokens
+    tokens_BT = torch.full((len(group_B), T), pad_id)
+    logp_BT = torch.full((len(group_B), T), torch.nan)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _own_generation_config(model):
+        torch.manual_seed(sampling.seed)
+        for start in progress(range(0, len(group_B), batch_size)):
+            batch = [prompts[i] for i in group_B[start : start + batch_size].tolist()]
+            width = max(len(prompt) for prompt in batch)
+            padded = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in batch])
+            attention = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch])
+            recorder = LogprobRecorder(sampling.scored_at)
+            out = model.generate(
+                input_ids=padded.to(model.device),
+                attention_mask=attention.to(model.device),
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([recorder]),
+            )[:, width:]
+            stop = start + len(batch)
+            tokens_BT[start:stop, : out.shape[1]] = out.cpu()
+            logp_BT[start:stop, : out.shape[1]] = recorder.finish(out).cpu()
+    ended_B = torch.isin(tokens_BT, torch.tensor(stop_ids)).any(-1)
+    # A row that ended early is padded, and padding may be EOS itself: the mask ends at the first.
+    mask_BT = response_mask(tokens_BT, stop_ids)
+    T = max(int(mask_BT.sum(-1).max()), 1)
+    tokens_BT, mask_BT, logp_BT = tokens_BT[:, :T], mask_BT[:, :T], logp_BT[:, :T]
+    return Rollouts(
+        task=task,
+        problems=list(problems),
+        group_B=group_B,
+        tokens_BT=tokens_BT.where(mask_BT, pad_id),
+        mask_BT=mask_BT,
+        responses=[
+            tokenizer.decode(tokens[mask], skip_special_tokens=True)
+            for tokens, mask in zip(tokens_BT, mask_BT, strict=True)
+        ],
+        finish_reason=["stop" if ended else "length" for ended in ended_B.tolist()],
+        student_logp_BT=logp_BT.where(mask_BT, torch.nan),
+        sampling=sampling,
+        prompt_tokens=prompts,
+        student=model.name_or_path,
+        pad_id=pad_id,
+    )

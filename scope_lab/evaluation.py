@@ -1,0 +1,230 @@
+"""Avg@k, unbiased Pass@k, diversity, and intervals over problems."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+from .rollouts import Rollouts
+
+
+def _checked_counts(n_correct, n_samples, k: int) -> tuple[np.ndarray, np.ndarray]:
+    c, n = np.broadcast_arrays(np.asarray(n_correct, dtype=float), np.asarray(n_samples, dtype=float))
+    if k < 1 or (n < k).any():
+        raise ValueError(f"k: found {k}, accepted 1 to the number of samples ({int(n.min()) if n.size else 0})")
+    if ((c < 0) | (c > n)).any():
+        raise ValueError("n_correct: found a count outside 0..n_samples")
+    return c, n
+
+
+def avg_at_k(n_correct, n_samples, k: int):
+    """Expected mean accuracy of k samples a problem, c / n. Numbers or arrays of counts; one value a problem.
+
+    It does not depend on k (which must be at most n); k says how many samples the estimate stands for.
+    """
+    c, n = _checked_counts(n_correct, n_samples, k)
+    return _like(c / n)
+
+
+def pass_at_k(n_correct, n_samples, k: int):
+    """Chance that at least one of k samples is correct: 1 - C(n-c, k) / C(n, k), unbiased for n >= k samples, c correct.
+
+    n_correct, n_samples  counts, numbers or arrays of one shape; k from 1 to n. Returns one value a problem (average
+    them for a test set). Raises ValueError for k outside 1..n or c outside 0..n.
+    """
+    c, n = _checked_counts(n_correct, n_samples, k)
+    # C(n-c, k) / C(n, k) = prod over j < k of (n - c - j) / (n - j): no large binomial is ever formed.
+    j = np.arange(k)
+    missed = np.prod(np.clip((n - c)[..., None] - j, 0, None) / (n[..., None] - j), axis=-1)
+    return _like(1.0 - missed)
+
+
+def _like(values: np.ndarray):
+    return float(values) if values.ndim == 0 else values
+
+
+def bootstrap_interval(values_P, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over problems (axis 0). For a paired interval pass the differences.
+
+    NaN values are left out; (NaN, NaN) without any value.
+    """
+    values = np.asarray(values_P, dtype=float)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    # Resampled counts instead of indices: the same means, a tenth of the memory.
+    counts = rng.multinomial(values.size, np.full(values.size, 1 / values.size), size=n_resamples)
+    low, high = np.quantile(counts @ values / values.size, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What sampling n responses for each problem of a set gave; one entry a problem in every list.
+
+    n_correct       correct responses
+    n_distinct      different correct solutions among them (by the task's canonical answer)
+    answer_entropy  nats, of the distribution of all canonical answers
+    """
+
+    label: str
+    task: str
+    split: str
+    n_samples: int
+    settings: dict
+    problem_ids: list[str]
+    n_correct: list[int]
+    n_distinct: list[int]
+    answer_entropy: list[float]
+    n_unknown: int = 0
+    n_truncated: int = 0
+    mean_length: float = math.nan
+
+    @classmethod
+    def of(cls, rollouts: Rollouts, label: str, split: str) -> "Evaluation":
+        """Count what verified rollouts hold. Unknown verdicts count as not correct, and are reported."""
+        correct, entropies, distinct = [], [], []
+        group_B, n = rollouts.group_B.tolist(), len(rollouts) // len(rollouts.problems)
+        by_problem: list[list[int]] = [[] for _ in rollouts.problems]
+        for i, group in enumerate(group_B):
+            by_problem[group].append(i)
+        verifications = rollouts.verifications
+        for rows in by_problem:
+            right = [verifications[i].answer for i in rows if verifications[i].verdict == "correct"]
+            correct.append(len(right))
+            distinct.append(len(set(right)))
+            shares = np.array(list(Counter(verifications[i].answer for i in rows).values())) / len(rows)
+            entropies.append(float(-(shares * np.log(shares)).sum()))
+        settings = {
+            "temperature": rollouts.sampling.temperature,
+            "top_p": rollouts.sampling.top_p,
+            "top_k": rollouts.sampling.top_k,
+            "max_new_tokens": rollouts.sampling.max_new_tokens,
+            "seed": rollouts.sampling.seed,
+        }
+        return cls(
+            label=label,
+            task=rollouts.task,
+            split=split,
+            n_samples=n,
+            settings=settings,
+            problem_ids=[problem.id for problem in rollouts.problems],
+            n_correct=correct,
+            n_distinct=distinct,
+            answer_entropy=[round(entropy, 5) for entropy in entropies],
+            n_unknown=int((~rollouts.known_B).sum()),
+            n_truncated=int(rollouts.truncated_B.sum()),
+            mean_length=round(float(rollouts.length_B.float().mean()), 3),
+        )
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Metric name to one value a problem: avg@n, pass@k for k = 1, 2, 4, … n, distinct solutions, answer entropy."""
+        n = self.n_samples
+        values = {f"avg@{n}": np.asarray(avg_at_k(self.n_correct, n, n))}
+        for k in powers_of_two(n):
+            values[f"pass@{k}"] = np.asarray(pass_at_k(self.n_correct, n, k))
+        values["distinct"] = np.array(self.n_distinct, dtype=float)
+        values["entropy"] = np.array(self.answer_entropy)
+        return values
+
+    def summary(self) -> pd.DataFrame:
+        """A row a metric: mean over problems and its 95 % bootstrap interval."""
+        rows = []
+        for metric, values in self.metrics().items():
+            low, high = bootstrap_interval(values)
+            rows.append({"metric": metric, "mean": values.mean(), "low": low, "high": high})
+        return pd.DataFrame(rows).set_index("metric")
+
+    def save(self, path: str | Path) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(path.name + ".tmp")
+        unfinished.write_text(json.dumps(self.__dict__) + "\n")
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Evaluation":
+        """Raises ValueError naming the file where it is not an evaluation."""
+        try:
+            return cls(**json.loads(Path(path).read_text()))
+        except (OSError, UnicodeDecodeError, TypeError, json.JSONDecodeError) as error:
+            raise InputError(f"evaluation: {path} cannot be read ({error})") from None
+
+
+def powers_of_two(n: int) -> list[int]:
+    """1, 2, 4, … up to n, and n itself."""
+    return sorted({*(2**i for i in range(int(math.log2(n)) + 1)), n})
+
+
+def compare(before: Evaluation, after: Evaluation) -> pd.DataFrame:
+    """Paired comparison on the problems that both have: means, difference, its 95 % interval, relative change.
+
+    Raises ValueError where they share no problem or differ in task, number of samples or sampling.
+    """
+    for name, a, b in (
+        ("task", before.task, after.task),
+        ("n_samples", before.n_samples, after.n_samples),
+        ("temperature", before.settings["temperature"], after.settings["temperature"]),
+    ):
+        if a != b:
+            raise InputError(f"compare: {name} is {a} in {before.label}, {b} in {after.label}; accepted the same")
+    place = {problem: i for i, problem in enumerate(after.problem_ids)}
+    shared = [(i, place[p]) for i, p in enumerate(before.problem_ids) if p in place]
+    if not shared:
+        raise InputError(f"compare: {before.label} and {after.label} share no problem")
+    left, right = (np.array(column) for column in zip(*shared, strict=True))
+    rows = []
+    ours, theirs = before.metrics(), after.metrics()
+    for metric in ours:
+        a, b = ours[metric][left], theirs[metric][right]
+        low, high = bootstrap_interval(b - a)
+        difference = b.mean() - a.mean()
+        rows.append(
+            {
+                "metric": metric,
+                "before": a.mean(),
+                "after": b.mean(),
+                "difference": difference,
+                "low": low,
+                "high": high,
+                "relative": difference / a.mean() if a.mean() else math.nan,
+            }
+        )
+    return pd.DataFrame(rows).set_index("metric")
+
+
+def evaluate(
+    model,
+    tokenizer,
+    task,
+    problems: Sequence,
+    sampling,
+    n_samples: int,
+    *,
+    label: str,
+    split: str,
+    batch_size: int = 1024,
+    progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+) -> tuple[Evaluation, Rollouts]:
+    """Sample n responses a problem, verify them and count."""
+    from .engines.transformers import sample
+
+    rollouts = sample(
+        model,
+        tokenizer,
+        problems,
+        n_samples,
+        sampling,
+        task=task.name,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    rollouts.verify(task)
+    return Evaluation.of(rollouts, label, split), rollouts

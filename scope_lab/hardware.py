@@ -1,0 +1,56 @@
+"""Which device a run uses, in one word for the code and in words for the record."""
+
+import platform
+import subprocess
+from importlib import metadata
+
+from .errors import InputError
+
+
+def pick_device(device: str = "auto") -> str:
+    """ "auto" is CUDA where there is a device, else the CPU. Raises ValueError for a device that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device: found {device!r}, but this torch sees no CUDA device; accepted auto, cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device: found {device!r}, accepted auto, cpu, cuda")
+    return device
+
+
+def describe() -> dict:
+    """Device, threads and versions, for a manifest. Names no path and no host."""
+    import torch
+
+    packages = ("torch", "transformers", "accelerate", "numpy")
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return {
+        "device": device,
+        "python": platform.python_version(),
+        "versions": {package: metadata.version(package) for package in packages},
+        "commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """The project's commit with `+` where the tree has changes, None outside a clone."""
+    from .models import DATA
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(DATA.parent), *arguments], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

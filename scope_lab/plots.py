@@ -1,0 +1,286 @@
+"""One function a figure: data in, a matplotlib Figure out, and beside it a function that says the figure in words."""
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from .evaluation import Evaluation, bootstrap_interval, compare, powers_of_two
+from .explore import Path, Shares, paths, tau_table, weigh
+from .objective import scope_advantages
+from .rollouts import Rollouts
+from .style import ADVANTAGE, COLOURS, INK, MARKERS, new_figure, percent, tidy
+
+
+def path_title(path: Path, n: int | None = None) -> str:
+    count = f"{n} {path.verdict}" if n is not None else path.verdict
+    return f"{path.name.capitalize()} path: {count} rollout{'' if n == 1 else 's'}"
+
+
+def _curve(evaluation: Evaluation) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """k, mean Pass@k, and its 95 % intervals (len(k), 2)."""
+    ks, metrics = powers_of_two(evaluation.n_samples), evaluation.metrics()
+    values = [metrics[f"pass@{k}"] for k in ks]
+    return ks, np.array([v.mean() for v in values]), np.array([bootstrap_interval(v) for v in values])
+
+
+def plot_before_after(before: Evaluation, after: Evaluation) -> Figure:
+    """Pass@k before and after training: means over problems with 95 % bootstrap bands."""
+    figure = new_figure(7.2, 4.2)
+    ax = figure.subplots()
+    for evaluation, role, marker in ((before, "before", "s"), (after, "after", "o")):
+        ks, mean, interval = _curve(evaluation)
+        ax.fill_between(ks, *interval.T, color=COLOURS[role], alpha=0.18, linewidth=0)
+        label = f"{evaluation.label} ({role})" if evaluation.label != role else role
+        ax.plot(ks, mean, color=COLOURS[role], marker=marker, markersize=5, linewidth=1.8, label=label)
+    n = len(before.problem_ids)
+    tidy(ax, f"{before.task}, {n} {before.split} problems", "k, samples per problem (log scale)", "Pass@k")
+    ks = sorted({*powers_of_two(before.n_samples), *powers_of_two(after.n_samples)})
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_locator(FixedLocator(ks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(ks, [str(k) for k in ks])
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    ax.legend(loc="upper left", frameon=False, fontsize=10.5, title="bands: 95 % interval over problems")
+    return figure
+
+
+def alt_before_after(before: Evaluation, after: Evaluation) -> str:
+    """The comparison in words: Pass@1 and Pass@n, each with its paired difference and 95 % interval."""
+    table, n = compare(before, after), before.n_samples
+    parts = [
+        f"Pass@{k} goes from {percent(row.before)} to {percent(row.after)} "
+        f"(difference {100 * row.difference:+.1f} points, 95 % interval {100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        for k, row in ((k, table.loc[f"pass@{k}"]) for k in sorted({1, n}))
+    ]
+    return f"Pass@k against k, before and after training. {'; '.join(parts)}."
+
+
+def weight_bars(ax, path: Path, shares: Shares, group: int, ylabel: bool = True):
+    """One path's weights of one prompt as bars, low to high perplexity; dashed: an equal share."""
+    rows = path.members(group)
+    colour = COLOURS[path.verdict]
+    bars = ax.bar(np.arange(len(rows)), shares.weights_B[rows], color=colour, width=0.78, edgecolor="white")
+    tidy(ax, path_title(path, len(rows)), "", "weight, share of the path" if ylabel else "")
+    ax.set_xlabel(f"{path.name}'s perplexity of each rollout, per token", fontsize=10.5, color=INK)
+    ax.set_xlim(-0.6, max(len(rows), 2) - 0.4)
+    ax.set_xticks([])
+    if not len(rows):
+        ax.text(0.5, 0.5, "empty: contributes nothing", transform=ax.transAxes, ha="center", color=INK)
+        return bars
+    ax.axhline(1 / len(rows), color=INK, linestyle=(0, (4, 3)), linewidth=1)
+    ticks = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 6)).round().astype(int))
+    ax.set_xticks(ticks, [f"{np.exp(path.nll_B[rows[i]]):.3g}" for i in ticks])
+    return bars
+
+
+def plot_group_weights(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figure:
+    """The weights that one prompt's rollouts get at tau, on both paths. Dashed: the equal share that tau -> ∞ gives."""
+    figure = new_figure(9.2, 3.6)
+    for ax, path in zip(figure.subplots(1, 2), paths(rollouts), strict=True):
+        shares = weigh(path, tau)
+        weight_bars(ax, path, shares, group, ylabel=path.name == "student")
+        top = np.nan_to_num(shares.largest_P[group], nan=0.5)
+        ax.set_ylim(0, min(1.05, 1.25 * top))
+    figure.suptitle(f"Prompt {rollouts.problems[group].prompt}   τ = {tau:g}", fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def path_words(path: Path, shares: Shares, group: int) -> str:
+    """One path of one prompt in words, with numbers."""
+    n = int(shares.size_P[group])
+    if n < 2:
+        return f"{path.name} path: " + (f"one {path.verdict} rollout with all the weight" if n else "empty")
+    return (
+        f"{path.name} path: {n} {path.verdict} rollouts count as {shares.ess_P[group]:.1f}, "
+        f"largest share {percent(shares.largest_P[group])} (equal share {percent(1 / n)}), "
+        f"entropy {shares.entropy_P[group]:.2f} of {np.log(n):.2f} nats"
+    )
+
+
+def alt_group_weights(rollouts: Rollouts, group: int, tau: float = 1.0) -> str:
+    words = "; ".join(path_words(path, weigh(path, tau), group) for path in paths(rollouts))
+    return f"Weights of prompt {rollouts.problems[group].prompt} at τ = {tau:g}. {words[0].upper()}{words[1:]}."
+
+
+def jitter(n: int) -> np.ndarray:
+    """Small fixed offsets that keep points of equal counts apart; the same on every draw."""
+    return np.random.default_rng(0).uniform(-0.3, 0.3, n)
+
+
+def ess_axes(ax, largest: int) -> None:
+    """Axes of effective sample size against path size: equal weights on the diagonal, 1 where one has all."""
+    tidy(ax, "All groups, a point per path", "rollouts on the path", "effective sample size, rollouts")
+    ax.plot([1, largest], [1, largest], color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    ax.axhline(1, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    ax.set_xlim(0, largest + 1)
+    ax.set_ylim(0, largest + 1)
+    for x, y, words in ((0.62, 0.71, "equal weights"), (0.98, 0.045, "one rollout has all")):
+        style = {"rotation": 0, "ha": "right", "fontsize": 9.5, "color": INK, "transform": ax.transAxes}
+        text = ax.text(x, y, words, **style)
+        text.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])
+
+
+def ess_points(ax, path: Path, shares: Shares):
+    """One path of every group as a line artist without lines: quick to redraw."""
+    colour, marker = COLOURS[path.verdict], MARKERS[path.verdict]
+    x = shares.size_P + jitter(len(shares.size_P))
+    style = {"markersize": 5, "alpha": 0.65, "markeredgecolor": "white", "markeredgewidth": 0.4}
+    (points,) = ax.plot(x, shares.ess_P, marker, color=colour, label=path_title(path), **style)
+    return points
+
+
+def plot_effective_sample_size(rollouts: Rollouts, tau: float = 1.0) -> Figure:
+    """Effective sample size against the number of rollouts, for both paths of every group at tau."""
+    figure = new_figure(6.4, 4.2)
+    ax = figure.subplots()
+    both = paths(rollouts)
+    ess_axes(ax, max(int(path.size_P.max()) for path in both))
+    for path in both:
+        ess_points(ax, path, weigh(path, tau))
+    ax.set_title(f"All groups, a point per path   τ = {tau:g}", loc="left", fontsize=11.5, color=INK)
+    ax.legend(loc="upper left", frameon=False, fontsize=10, handletextpad=0.2)
+    return figure
+
+
+def kept_words(path: Path, shares: Shares) -> str:
+    several = shares.size_P > 1
+    if not several.any():
+        return f"no group has two rollouts on the {path.name} path"
+    median = percent(np.median(shares.kept_P[several]))
+    return f"{path.name} path keeps {median} of its rollouts (median of {several.sum()} groups with two or more)"
+
+
+def alt_effective_sample_size(rollouts: Rollouts, tau: float = 1.0) -> str:
+    words = "; ".join(kept_words(path, weigh(path, tau)) for path in paths(rollouts))
+    return f"Effective sample size against path size at τ = {tau:g}, all {len(rollouts.problems)} groups. The {words}."
+
+
+def plot_tau_curves(rollouts: Rollouts, taus) -> Figure:
+    """Over all groups, against tau: effective sample size, largest share and entropy; medians, bands 10 to 90 %."""
+    table = tau_table(rollouts, taus)
+    figure = new_figure(9.6, 3.5)
+    titles = {
+        "kept": ("Effective sample size", "fraction of the path"),
+        "largest": ("Largest share", "share of the path"),
+        "entropy": ("Entropy", "fraction of log(size)"),
+    }
+    for ax, (column, (title, ylabel)) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+        for name, rows in table.groupby("path"):
+            verdict = "correct" if name == "student" else "wrong"
+            style = {"color": COLOURS[verdict], "marker": MARKERS[verdict], "markersize": 4}
+            ax.plot(rows.tau, rows[column], label=f"{name} path", **style)
+            if column == "kept":
+                ax.fill_between(rows.tau, rows.kept_low, rows.kept_high, color=COLOURS[verdict], alpha=0.15, lw=0)
+        tidy(ax, title, "τ (log scale)", ylabel)
+        ax.set_xscale("log")
+        ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+        ax.set_ylim(0, 1.03)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        ax.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    figure.axes[0].legend(loc="lower right", frameon=False, fontsize=10)
+    return figure
+
+
+def alt_tau_curves(rollouts: Rollouts, taus) -> str:
+    table = tau_table(rollouts, [min(taus), 1.0, max(taus)])
+    words = [
+        f"{name} path keeps " + ", ".join(f"{percent(r.kept)} at τ = {r.tau:g}" for r in rows.itertuples())
+        for name, rows in table.groupby("path")
+    ]
+    return f"Three panels against τ, medians over groups. Of its rollouts the {'; the '.join(words)}."
+
+
+def token_texts(rollouts: Rollouts, row: int) -> list[str]:
+    """What stands in each token's cell: its character where tokens are characters, ⏎ for EOS; else nothing."""
+    n, response = int(rollouts.length_B[row]), rollouts.responses[row]
+    ended = rollouts.finish_reason[row] == "stop"
+    return [*response, "⏎"][:n] if len(response) + ended == n else [""] * n
+
+
+def plot_flow(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figure:
+    """The whole of SCOPE on one prompt's rollouts: response, verdict, perplexity, weight, advantage of every token."""
+    both = paths(rollouts)
+    shares = [weigh(path, tau) for path in both]
+    advantages_BT = scope_advantages(
+        rollouts.student_logp_BT,
+        rollouts.teacher_logp_BT,
+        rollouts.mask_BT,
+        rollouts.correct_B,
+        rollouts.group_B,
+        tau,
+        known_B=rollouts.known_B,
+    ).numpy()
+    rows = [(path, share, row) for path, share in zip(both, shares, strict=True) for row in path.members(group)]
+    # A line above each path for its name.
+    y = np.array([i + 0.8 * (1 + (path.name == "teacher")) for i, (path, _, _) in enumerate(rows)])
+    lengths = rollouts.length_B.numpy()
+    figure = new_figure(10.8, 1.7 + 0.34 * (y.max() + 1))
+    sampled, ppl, weight, advantage = figure.subplots(1, 4, width_ratios=[3.2, 1.5, 1.4, 4.9], sharey=True)
+    headings = ("1  Sample, verify, route", "2  Perplexity", "3  Weight", "4  Advantage of every token")
+    xlabels = ("", "per token, log scale", "share of path", "token of the response")
+    for ax, heading, xlabel in zip(figure.axes, headings, xlabels, strict=True):
+        tidy(ax, heading, xlabel)
+        ax.grid(False)
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(left=False, labelleft=False)
+    tokens = np.abs(advantages_BT[[row for _, _, row in rows]])
+    limit = np.quantile(tokens[tokens > 0], 0.98) if tokens.any() else 1.0
+    for at, (path, share, row) in zip(y, rows, strict=True):
+        colour, n = COLOURS[path.verdict], lengths[row]
+        sampled.plot(0, at, MARKERS[path.verdict], color=colour, markersize=8)
+        sampled.text(0.8, at, rollouts.responses[row], va="center", fontsize=9, family="monospace", color=INK)
+        perplexity, w = float(path.nll_B[row].exp()), share.weights_B[row]
+        ppl.plot(perplexity, at, "D", color=COLOURS[path.name], markersize=6)
+        ppl.annotate(f"{perplexity:.2f}", (perplexity, at), (6, -3.2), textcoords="offset points", fontsize=9)
+        weight.barh(at, w, color=colour, height=0.7)
+        weight.annotate(f"{w:.3f}", (w, at), (3, -3.2), textcoords="offset points", fontsize=9)
+        extent = (-0.5, n - 0.5, at + 0.4, at - 0.4)
+        values = advantages_BT[row : row + 1, :n]
+        image = advantage.imshow(values, ADVANTAGE, extent=extent, aspect="auto", vmin=-limit, vmax=limit)
+        for t, text in enumerate(token_texts(rollouts, row)):
+            ink = "white" if abs(values[0, t]) > 0.7 * limit else INK
+            advantage.text(t, at, text, ha="center", va="center", fontsize=9, family="monospace", color=ink)
+    for path in both:
+        starts = [at for at, (of, _, _) in zip(y, rows, strict=True) if of is path]
+        if starts:
+            style = {"va": "center", "fontsize": 10, "color": INK, "fontweight": "bold"}
+            sampled.text(-0.4, starts[0] - 0.85, path_title(path, len(starts)), **style)
+            style |= {"color": COLOURS[path.name], "ha": "center", "transform": ppl.get_yaxis_transform()}
+            ppl.text(0.5, starts[0] - 0.85, f"{path.name}'s", **style)
+    perplexities = np.exp([float(path.nll_B[row]) for path, _, row in rows])
+    low, high = perplexities.min() / 1.1, perplexities.max() * 1.9
+    ppl.set_xscale("log")
+    ppl.set_xlim(low, high)
+    ppl.xaxis.set_minor_locator(NullLocator())
+    ticks = [t for t in (1, 1.5, 2, 3, 5, 10, 30, 100) if low <= t <= high]
+    ppl.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    weight.set_xlim(0, 1.5 * max(share.weights_B[row] for _, share, row in rows))
+    sampled.set_xlim(-0.6, 0.8 + 0.72 * max(len(rollouts.responses[row]) for _, _, row in rows))
+    sampled.set_xticks([])
+    sampled.spines["bottom"].set_visible(False)
+    advantage.set_xlim(-0.6, max(lengths[row] for _, _, row in rows) - 0.4)
+    advantage.set_ylim(y.max() + 0.6, -0.5)
+    bar = figure.colorbar(image, ax=advantage, pad=0.02, aspect=25, extend="both")
+    bar.ax.tick_params(labelsize=9)
+    bar.set_label("purple: made less likely, green: more", fontsize=9.5)
+    title = f"Prompt {rollouts.problems[group].prompt}   τ = {tau:g}\n"
+    figure.suptitle(title, fontsize=12, x=0.005, ha="left", linespacing=0.4)
+    return figure
+
+
+def alt_flow(rollouts: Rollouts, group: int, tau: float = 1.0) -> str:
+    """The flow in words: how many went which way, and which rollout weighs most on each path."""
+    words = []
+    for path in paths(rollouts):
+        shares, rows = weigh(path, tau), path.members(group)
+        if not len(rows):
+            words.append(f"The {path.name} path is empty.")
+            continue
+        top = rows[np.argmax(shares.weights_B[rows])]
+        words.append(
+            f"{len(rows)} {path.verdict} on the {path.name} path: {rollouts.responses[top]} weighs most, "
+            f"{shares.weights_B[top]:.3f}, with perplexity {float(path.nll_B[top].exp()):.2f}."
+        )
+    return f"SCOPE on the group of prompt {rollouts.problems[group].prompt} at τ = {tau:g}. {' '.join(words)}"

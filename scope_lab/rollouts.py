@@ -1,0 +1,319 @@
+"""Rollouts: prompts, the responses sampled for them, verdicts and log-probabilities; in memory and as a table."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .logprobs import sequence_nll
+from .tasks import Problem, Task, Verdict, Verification
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses were sampled. Recorded with every rollout.
+
+    temperature         logits are divided by it before sampling; > 0
+    top_p, top_k        1 and 0 are off, as training wants: a cut distribution biases the log-ratios
+    max_new_tokens      a response that has no EOS by then is truncated
+    logprob_temperature of the recorded log-probabilities; None: that of sampling
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 32
+    seed: int = 0
+    logprob_temperature: float | None = None
+
+    @property
+    def scored_at(self) -> float:
+        return self.temperature if self.logprob_temperature is None else self.logprob_temperature
+
+
+class ModelInput(NamedTuple):
+    """Some rows of a batch as a model reads them: left-padded prompts, then right-padded responses."""
+
+    tokens_BL: Tensor
+    attention_BL: Tensor
+    mask_BT: Tensor
+
+    @property
+    def n_response(self) -> int:
+        return self.mask_BT.shape[1]
+
+    def to(self, device) -> "ModelInput":
+        return ModelInput(*(x.to(device, non_blocking=True) for x in self))
+
+
+@dataclass
+class Rollouts:
+    """A batch of B rollouts of P prompts, on the CPU. Rollouts of a prompt stand together; `group_B` says which prompt.
+
+    tokens_BT        (B, T) int     response tokens, through the first EOS, then padding
+    mask_BT          (B, T) bool    true through the first EOS
+    student_logp_BT  (B, T) nats    of the policy that sampled, at `sampling.scored_at`; NaN where masked
+    teacher_logp_BT  (B, T) nats    NaN where masked and on rollouts that the teacher was not asked about
+    finish_reason    (B,) str       "stop" (EOS) or "length" (truncated)
+    """
+
+    task: str
+    problems: list[Problem]
+    group_B: Tensor
+    tokens_BT: Tensor
+    mask_BT: Tensor
+    responses: list[str]
+    finish_reason: list[str]
+    student_logp_BT: Tensor
+    sampling: Sampling
+    prompt_tokens: list[list[int]] = field(default_factory=list)
+    teacher_logp_BT: Tensor = field(default=None)  # type: ignore[assignment]  # all NaN unless given
+    verifications: list[Verification] = field(default_factory=list)
+    student: str = ""
+    teacher: str = ""
+    step: int = 0
+    pad_id: int = 0
+
+    def __post_init__(self):
+        if self.teacher_logp_BT is None:
+            self.teacher_logp_BT = torch.full_like(self.student_logp_BT, torch.nan)
+
+    def __len__(self) -> int:
+        return len(self.responses)
+
+    @property
+    def length_B(self) -> Tensor:
+        return self.mask_BT.sum(-1)
+
+    @property
+    def verdicts(self) -> np.ndarray:
+        return np.array([str(v.verdict) for v in self.verifications])
+
+    @property
+    def correct_B(self) -> Tensor:
+        return torch.tensor([v.verdict == Verdict.CORRECT for v in self.verifications], dtype=torch.bool)
+
+    @property
+    def known_B(self) -> Tensor:
+        return torch.tensor([v.verdict != Verdict.UNKNOWN for v in self.verifications], dtype=torch.bool)
+
+    @property
+    def truncated_B(self) -> Tensor:
+        return torch.tensor([reason == "length" for reason in self.finish_reason], dtype=torch.bool)
+
+    @property
+    def student_nll_B(self) -> Tensor:
+        return sequence_nll(self.student_logp_BT, self.mask_BT)
+
+    @property
+    def teacher_nll_B(self) -> Tensor:
+        """Nats per token; NaN on rollouts that the teacher was not asked about."""
+        return sequence_nll(self.teacher_logp_BT, self.mask_BT)
+
+    def verify(self, task: Task, truncated: str = "incorrect") -> None:
+        """Give every rollout a verdict. `truncated` is what a response without EOS gets: "incorrect" or "unknown"."""
+        self.verifications = []
+        for group, response, reason in zip(self.group_B.tolist(), self.responses, self.finish_reason, strict=True):
+            if reason == "length":
+                verdict = Verdict.UNKNOWN if truncated == "unknown" else Verdict.INCORRECT
+                self.verifications.append(Verification(verdict, "truncated", response or None))
+            else:
+                self.verifications.append(task.verify(self.problems[group], response))
+
+    def select(self, rows: Sequence[int] | Tensor) -> "Rollouts":
+        """These rollouts alone, in this order; problems that lose all their rollouts go."""
+        rows = torch.as_tensor(rows)
+        kept, group_B = torch.unique(self.group_B[rows], return_inverse=True)
+        index = rows.tolist()
+        return replace(
+            self,
+            problems=[self.problems[i] for i in kept.tolist()],
+            prompt_tokens=[self.prompt_tokens[i] for i in kept.tolist()] if self.prompt_tokens else [],
+            group_B=group_B,
+            tokens_BT=self.tokens_BT[rows],
+            mask_BT=self.mask_BT[rows],
+            responses=[self.responses[i] for i in index],
+            finish_reason=[self.finish_reason[i] for i in index],
+            student_logp_BT=self.student_logp_BT[rows],
+            teacher_logp_BT=self.teacher_logp_BT[rows],
+            verifications=[self.verifications[i] for i in index] if self.verifications else [],
+        )
+
+    def model_input(self, rows: Sequence[int] | Tensor) -> ModelInput:
+        """Rows as model input, trimmed to the longest prompt and the longest response among them."""
+        rows = torch.as_tensor(rows)
+        prompts = [self.prompt_tokens[i] for i in self.group_B[rows].tolist()]
+        width = max(len(prompt) for prompt in prompts)
+        prompt_BS = torch.full((len(prompts), width), self.pad_id)
+        attention_BS = torch.zeros((len(prompts), width), dtype=torch.bool)
+        for i, prompt in enumerate(prompts):
+            prompt_BS[i, width - len(prompt) :] = torch.tensor(prompt)
+            attention_BS[i, width - len(prompt) :] = True
+        longest = int(self.length_B[rows].max())
+        tokens_BT, mask_BT = self.tokens_BT[rows, :longest], self.mask_BT[rows, :longest]
+        return ModelInput(torch.cat([prompt_BS, tokens_BT], 1), torch.cat([attention_BS, mask_BT], 1), mask_BT)
+
+    def batches(self, rows: Sequence[int] | Tensor, token_budget: int) -> list[Tensor]:
+        """Split rows into batches of similar length, each of at most `token_budget` padded tokens (at least one row)."""
+        rows = torch.as_tensor(rows)
+        prompt_length_P = torch.tensor([len(prompt) for prompt in self.prompt_tokens])
+        prompt_B, response_B = prompt_length_P[self.group_B[rows]], self.length_B[rows]
+        batches: list[Tensor] = []
+        start, widest_prompt, widest_response = 0, 0, 0
+        order = torch.argsort(prompt_B + response_B, descending=True, stable=True)
+        for position, i in enumerate(order.tolist()):
+            widest_prompt = max(widest_prompt, int(prompt_B[i]))
+            widest_response = max(widest_response, int(response_B[i]))
+            if position > start and (position - start + 1) * (widest_prompt + widest_response) > token_budget:
+                batches.append(rows[order[start:position]])
+                start, widest_prompt, widest_response = position, int(prompt_B[i]), int(response_B[i])
+        if len(order):
+            batches.append(rows[order[start:]])
+        return batches
+
+    def to_frame(self, tokenizer) -> pd.DataFrame:
+        """A row a rollout, with the columns of `data/rollouts/*.parquet` (data/README.md)."""
+        rows: list[dict[str, Any]] = []
+        counts: dict[int, int] = {}
+        lengths = self.length_B.tolist()
+        for i, (group, length) in enumerate(zip(self.group_B.tolist(), lengths, strict=True)):
+            problem, ids = self.problems[group], self.tokens_BT[i, :length].tolist()
+            counts[group] = counts.get(group, -1) + 1
+            teacher_logp = self.teacher_logp_BT[i, :length].numpy()
+            rows.append(
+                {
+                    "task": self.task,
+                    "prompt_id": problem.id,
+                    "rollout_id": counts[group],
+                    "prompt": problem.prompt,
+                    "reference": problem.reference,
+                    "response": self.responses[i],
+                    "verdict": str(self.verifications[i].verdict) if self.verifications else "unknown",
+                    "finish_reason": self.finish_reason[i],
+                    "token_ids": np.array(ids, dtype=np.int32),
+                    "tokens": [tokenizer.decode([token]) for token in ids],
+                    "student_logp": self.student_logp_BT[i, :length].numpy().astype(np.float32),
+                    "teacher_logp": None if np.isnan(teacher_logp).any() else teacher_logp.astype(np.float32),
+                    "student": self.student,
+                    "teacher": self.teacher,
+                    "sampling_temperature": self.sampling.temperature,
+                    "logprob_temperature": self.sampling.scored_at,
+                    "seed": self.sampling.seed,
+                    "step": self.step,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def save(self, path: str | Path, tokenizer) -> None:
+        """Write parquet, whole or not at all. Sampling settings beyond the columns go into the file's metadata."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame = self.to_frame(tokenizer)
+        frame.attrs = {"sampling": asdict(self.sampling)}
+        unfinished = path.with_name(path.name + ".tmp")
+        frame.to_parquet(unfinished, index=False, compression="zstd")
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path, tokenizer=None) -> "Rollouts":
+        """Read what `save` wrote; with a tokenizer also the prompts' tokens, which scoring needs.
+
+        Raises ValueError naming the file where it cannot be read as rollouts.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"rollouts: {path} is not a file")
+        try:
+            frame = pd.read_parquet(path)
+        except Exception as error:
+            raise InputError(f"rollouts: {path} cannot be read as parquet ({error})") from None
+        try:
+            return cls.from_frame(frame, tokenizer)
+        except ValueError as error:
+            raise InputError(f"rollouts: {path}: {error}") from None
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, tokenizer=None) -> "Rollouts":
+        """The inverse of `to_frame`. Rows of a prompt may stand anywhere; they are brought together."""
+        missing = [column for column in COLUMNS if column not in frame.columns]
+        if missing:
+            raise InputError(f"missing columns {', '.join(missing)}")
+        if frame.empty:
+            raise InputError("found no rows, accepted at least one")
+        verdicts = set(frame.verdict) - {str(v) for v in Verdict}
+        if verdicts:
+            raise InputError(f"verdict: found {sorted(verdicts)}, accepted {', '.join(Verdict)}")
+        group_codes, prompt_ids = pd.factorize(frame.prompt_id)
+        order = np.argsort(group_codes, kind="stable")
+        frame, group_B = frame.iloc[order], torch.from_numpy(group_codes[order])
+        firsts = frame.drop_duplicates("prompt_id")
+        problems = [
+            Problem(str(i), p, r) for i, p, r in zip(firsts.prompt_id, firsts.prompt, firsts.reference, strict=True)
+        ]
+        lengths = np.array([len(ids) for ids in frame.token_ids])
+        for name in ("student_logp", "teacher_logp"):
+            for length, values, i in zip(lengths, frame[name], frame.prompt_id, strict=True):
+                if values is not None and len(values) != length:
+                    raise InputError(f"{name} of prompt {i}: found {len(values)} values, accepted {length}")
+        mask_BT = torch.from_numpy(np.arange(lengths.max())[None, :] < lengths[:, None])
+
+        def padded(column: str, fill, dtype) -> Tensor:
+            out = np.full(mask_BT.shape, fill, dtype=dtype)
+            for i, values in enumerate(frame[column]):
+                if values is not None:
+                    out[i, : len(values)] = values
+            return torch.from_numpy(out)
+
+        first = frame.iloc[0]
+        recorded = frame.attrs.get("sampling") or {
+            "temperature": float(first.sampling_temperature),
+            "logprob_temperature": float(first.logprob_temperature),
+            "max_new_tokens": int(lengths.max()),
+            "seed": int(first.seed),
+        }
+        return cls(
+            task=first.task,
+            problems=problems,
+            group_B=group_B,
+            tokens_BT=padded("token_ids", 0, np.int64),
+            mask_BT=mask_BT,
+            responses=frame.response.tolist(),
+            finish_reason=frame.finish_reason.tolist(),
+            student_logp_BT=padded("student_logp", np.nan, np.float32),
+            teacher_logp_BT=padded("teacher_logp", np.nan, np.float32),
+            verifications=[Verification(Verdict(verdict), "recorded") for verdict in frame.verdict],
+            sampling=Sampling(**recorded),
+            prompt_tokens=encode_prompts(tokenizer, problems) if tokenizer is not None else [],
+            student=first.student,
+            teacher=first.teacher,
+            step=int(first.step),
+        )
+
+
+COLUMNS = (
+    "task prompt_id rollout_id prompt reference response verdict finish_reason token_ids tokens student_logp "
+    "teacher_logp student teacher sampling_temperature logprob_temperature seed step"
+).split()
+
+
+def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[list[int]]:
+    """Prompt tokens: through the chat template where the tokenizer has one, else the plain text with its BOS."""
+    if tokenizer.chat_template is None:
+        return [tokenizer(problem.prompt).input_ids for problem in problems]
+    return [
+        list(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": problem.prompt}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+            )
+        )
+        for problem in problems
+    ]

@@ -1,0 +1,439 @@
+"""The SCOPE trainer: rollouts → verify → route → score with the teacher → weights → loss → update → log."""
+
+import copy
+import json
+import random
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .checkpoint import RunFolder
+from .config import ScopeConfig
+from .engines.transformers import sample
+from .errors import InputError
+from .evaluation import Evaluation, evaluate
+from .hardware import describe, pick_device
+from .logprobs import response_logprobs
+from .metrics import step_metrics
+from .models import Pair, load_pair
+from .objective import Coefficients, policy_loss, rollout_coefficients, token_advantages
+from .rollouts import Rollouts, Sampling
+from .tasks import Problem, Task, load_task
+from .teachers import LocalTeacher, Teacher
+
+
+class ScopeTrainer:
+    """Trains a student by any method of `objective.METHODS`.
+
+    config   every setting; validated here
+    pair     models already in memory, instead of those that config names; the student is trained in place
+    task     a task of your own, instead of the one that config names
+    teacher  anything with `score` (scope_lab.teachers.Teacher), instead of the pair's teacher in this process
+    resume   go on with the run in config.out
+    progress False: no bars
+
+    `train()` returns the history, a dict of metrics a step (scope_lab.metrics.GLOSSARY). With config.out set everything
+    is also written there (scope_lab.checkpoint). Raises ValueError for settings that do not fit together.
+    """
+
+    def __init__(
+        self,
+        config: ScopeConfig,
+        pair: Pair | None = None,
+        task: Task | None = None,
+        teacher: Teacher | None = None,
+        resume: bool = False,
+        progress: bool = True,
+    ):
+        from accelerate import Accelerator
+
+        self.config = config.validate()
+        self.spec = config.spec
+        self.progress = progress
+        self.task = task or load_task(config.task or "")
+        device = pick_device(config.device)
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and device == "cuda")
+        self.folder = RunFolder(config.out, config, resume) if config.out else None
+        self.accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if bf16 else "no",
+            log_with=config.tracker_names or None,
+            project_dir=config.out,
+        )
+        if self.accelerator.num_processes > 1:
+            raise InputError(
+                f"processes: found {self.accelerator.num_processes}, accepted 1; start it without `accelerate launch`"
+            )
+        torch.manual_seed(config.seed)  # for adapters, the only random weights
+        self.pair = pair or load_pair(
+            config.pair,
+            student=config.student,
+            teacher=config.teacher,
+            device=device,
+            teacher_dtype="bfloat16" if bf16 else "float32",
+            allow_mismatch=config.allow_mismatch,
+        )
+        student = self.pair.student
+        reference = copy.deepcopy(student) if config.kl_coef else None
+        if config.lora_rank:
+            student = self._with_adapter(student)
+        if config.gradient_checkpointing:
+            student.gradient_checkpointing_enable()
+        parameters = [p for p in student.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.scheduler = self._schedule(optimizer)
+        self.student, self.optimizer = self.accelerator.prepare(student, optimizer)
+        self.tokenizer = self.pair.tokenizer
+        self.teacher = teacher or LocalTeacher(self.pair.teacher, self.pair.teacher_name)
+        self.reference = LocalTeacher(reference, "starting student") if reference else None
+        self.problems = self._training_problems()
+        self.step = 0
+        self.history: list[dict] = []
+        if self.folder and resume:
+            self.step = self.folder.restore(self.unwrapped, self.optimizer, self.scheduler)
+            self.history = self.folder.history()
+        if (config.top_p, config.top_k) != (1.0, 0) and self.spec.reads_teacher:
+            warnings.warn("top_p < 1 or top_k > 0: log-ratios of sampled tokens are then biased", stacklevel=2)
+
+    # The loop
+
+    def train(self) -> list[dict]:
+        """Train to config.steps, with evaluation, checkpoints and a bar. Ctrl-C ends after the step, with a checkpoint."""
+        config, started = self.config, time.time()
+        if config.tracker_names:
+            self.accelerator.init_trackers("scope-lab", config=vars(config))
+        if self.step == 0:
+            self.evaluate_now()
+        bar = tqdm(total=config.steps, initial=self.step, desc=config.method, unit="step", disable=not self.progress)
+        with bar, stop_after_step() as stopping:
+            while self.step < config.steps and not stopping():
+                metrics = self.train_step()
+                self.history.append(metrics)
+                if self.folder:
+                    self.folder.log(metrics)
+                self.accelerator.log({k: v for k, v in metrics.items() if v is not None}, step=self.step)
+                bar.update()
+                bar.set_postfix(self._in_words(metrics), refresh=False)
+                last = self.step == config.steps
+                if last or (config.eval_every and self.step % config.eval_every == 0):
+                    self.evaluate_now()
+                if last or stopping() or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
+                    self.save_checkpoint()
+        if self.folder:
+            self._write_manifest(time.time() - started)
+            if self.step == config.steps:
+                self.unwrapped.save_pretrained(self.folder.path / "model")
+                self.tokenizer.save_pretrained(self.folder.path / "model")
+        if config.tracker_names:
+            self.accelerator.end_training()
+        return self.history
+
+    def train_step(self) -> dict:
+        """One batch of fresh rollouts, from prompts to an updated student. Returns the step's metrics."""
+        clock = Stopwatch()
+        rollouts = self.sample_rollouts()
+        clock.lap("generation")
+        rollouts.verify(self.task, self.config.truncated)
+        clock.lap("verification")
+        usable_B, reference_logp_BT = self.score_with_teacher(rollouts)
+        clock.lap("teacher")
+        coefficients = self.coefficients(rollouts, usable_B)
+        updated = self.update(rollouts, coefficients, usable_B, reference_logp_BT)
+        clock.lap("update")
+        self.step += 1
+        metrics = {"step": self.step, **step_metrics(rollouts, coefficients, usable_B), **updated, **clock.seconds}
+        metrics["teacher_scored"] = int((~rollouts.teacher_nll_B.isnan()).sum())
+        metrics["teacher_failed"] = int((rollouts.known_B & ~usable_B).sum())
+        metrics["tokens_per_second"] = metrics["response_tokens"] / metrics["seconds"]
+        self.last_rollouts, self.last_coefficients = rollouts, coefficients
+        return metrics
+
+    # Its stages
+
+    def sample_rollouts(self) -> Rollouts:
+        """This step's prompts and the policy's responses, a function of weights, seed and step alone."""
+        config, spec = self.config, self.spec
+        sampling = self.sampling(config.temperature, config.top_p, config.top_k, seed=self._step_seed())
+        sampler = self.pair.teacher if spec.baseline == "kd" else self.unwrapped
+        with self.accelerator.autocast():
+            rollouts = sample(
+                sampler,
+                self.tokenizer,
+                self.step_problems(),
+                config.rollouts_per_prompt,
+                sampling,
+                task=self.task.name,
+                batch_size=config.sequences_per_batch,
+            )
+        rollouts.student, rollouts.teacher, rollouts.step = self.pair.student_name, self.teacher.name, self.step
+        if spec.baseline == "kd":  # the sampler was the teacher
+            rollouts.teacher_logp_BT = rollouts.student_logp_BT
+            rollouts.student_logp_BT = torch.full_like(rollouts.teacher_logp_BT, torch.nan)
+        return rollouts
+
+    def score_with_teacher(self, rollouts: Rollouts) -> tuple[Tensor, Tensor | None]:
+        """Ask the teacher about the rollouts that need it: SCOPE's wrong ones, or all for on-policy distillation.
+
+        Returns which rollouts are usable, (B,) bool: those without a verdict are not, nor those of which the teacher
+        gave a number that is not finite (it is dropped, never replaced); and the starting student's log-probs for kl_coef.
+        """
+        known_B = rollouts.known_B
+        usable_B = torch.ones_like(known_B) if self.spec.baseline in ("opd", "kd") else known_B.clone()
+        temperature = rollouts.sampling.scored_at
+        if self.spec.reads_teacher:
+            asked_B = usable_B if self.spec.baseline == "opd" else usable_B & ~rollouts.correct_B
+            rows = asked_B.nonzero().squeeze(1)
+            if len(rows):
+                at = temperature if self.spec.same_temperature else 1.0
+                with self.accelerator.autocast():
+                    rollouts.teacher_logp_BT[rows] = self.teacher.score(rollouts, rows, at)
+            failed_B = (rollouts.mask_BT & ~rollouts.teacher_logp_BT.isfinite()).any(-1) & asked_B
+            usable_B &= ~failed_B
+        reference_logp_BT = None
+        if self.reference:
+            with self.accelerator.autocast():
+                reference_logp_BT = self.reference.score(rollouts, torch.arange(len(rollouts)), temperature)
+        return usable_B, reference_logp_BT
+
+    def coefficients(self, rollouts: Rollouts, usable_B: Tensor) -> Coefficients:
+        """Routing and weights: what each rollout's tokens are worth in the loss."""
+        return rollout_coefficients(
+            self.spec,
+            rollouts.student_nll_B,
+            rollouts.teacher_nll_B,
+            rollouts.correct_B,
+            rollouts.group_B,
+            rollouts.length_B,
+            usable_B,
+            self.config.tau,
+            self.config.ess_fraction,
+        )
+
+    def update(
+        self, rollouts: Rollouts, coefficients: Coefficients, usable_B: Tensor, reference_logp_BT: Tensor | None
+    ) -> dict:
+        """Optimizer steps on one batch. The loss is a plain sum over micro-batches: coefficients hold the denominators."""
+        config, accelerator = self.config, self.accelerator
+        reward_B, distill_B = coefficients.reward_B, coefficients.distill_B
+        kl_B = usable_B.float() * (config.kl_coef / len(rollouts))
+        rows = ((reward_B != 0) | (distill_B != 0) | (kl_B != 0)).nonzero().squeeze(1)
+        batches = rollouts.batches(rows, config.tokens_per_microbatch)
+        found = {"loss": 0.0, "student_path_loss": 0.0, "teacher_path_loss": 0.0, "sampler_gap": 0.0}
+        ratio_sum, ratio_count, skipped, norm = 0.0, 0, 0, 0.0
+        reuse = config.updates_per_batch > 1 and self.spec.baseline != "kd"
+        self.student.train()
+        for _ in range(config.updates_per_batch):
+            found.update(loss=0.0, student_path_loss=0.0, teacher_path_loss=0.0)
+            for batch in batches:
+                inputs = rollouts.model_input(batch).to(accelerator.device)
+                T, mask_BT = inputs.n_response, inputs.mask_BT
+
+                def on_device(x: Tensor, batch=batch, T=T) -> Tensor:
+                    return (x[batch, :T] if x.dim() == 2 else x[batch]).to(accelerator.device)
+
+                with accelerator.autocast():
+                    logp_BT, _ = response_logprobs(
+                        self.student, inputs.tokens_BL, inputs.attention_BL, T, rollouts.sampling.scored_at
+                    )
+                reward, distill = on_device(reward_B), on_device(distill_B)
+                teacher_logp = on_device(rollouts.teacher_logp_BT)
+                advantages_BT = token_advantages(reward, distill, logp_BT, teacher_logp, mask_BT)
+                if reference_logp_BT is not None:
+                    zero = torch.zeros_like(reward)
+                    reference = on_device(reference_logp_BT)
+                    advantages_BT += token_advantages(zero, on_device(kl_B), logp_BT, reference, mask_BT)
+                loss = policy_loss(
+                    logp_BT,
+                    on_device(rollouts.student_logp_BT) if reuse else None,
+                    advantages_BT,
+                    mask_BT,
+                    clip=config.clip,
+                    log_form_B=(reward > 0) if self.spec.mle_form == "logp" else None,
+                )
+                accelerator.backward(loss)
+                found["loss"] += loss.item()
+                now_BT = logp_BT.detach()
+                gap_BT = (now_BT - on_device(rollouts.student_logp_BT)).abs()
+                found["sampler_gap"] = max(found["sampler_gap"], gap_BT[mask_BT].nan_to_num().max().item())
+                distilled_BT = mask_BT & (distill != 0)[:, None]
+                ratio_BT = torch.where(distilled_BT, now_BT - teacher_logp, 0.0)
+                nll_BT = torch.where(mask_BT, -now_BT, 0.0)
+                found["student_path_loss"] += (reward[:, None] * nll_BT).sum().item()
+                found["teacher_path_loss"] += (distill[:, None] * ratio_BT).sum().item()
+                ratio_sum, ratio_count = ratio_sum + ratio_BT.sum().item(), ratio_count + int(distilled_BT.sum())
+            norm = float(accelerator.clip_grad_norm_(self.student.parameters(), config.max_grad_norm))
+            if batches and torch.isfinite(torch.tensor([norm, found["loss"]])).all():
+                self.optimizer.step()
+            else:
+                skipped += 1
+            self.optimizer.zero_grad()
+        found["learning_rate"] = self.scheduler.get_last_lr()[0]
+        self.scheduler.step()
+        reverse_kl = ratio_sum / ratio_count if ratio_count else None
+        return {**found, "reverse_kl": reverse_kl, "grad_norm": norm, "skipped_updates": skipped}
+
+    # Around it
+
+    @property
+    def unwrapped(self):
+        return self.accelerator.unwrap_model(self.student)
+
+    def sampling(self, temperature: float, top_p: float, top_k: int, seed: int) -> Sampling:
+        limit = self.config.max_new_tokens or self.task.max_new_tokens
+        return Sampling(temperature, top_p, top_k, limit, seed, self.config.logprob_temperature)
+
+    def step_problems(self) -> list[Problem]:
+        """The next prompts of an endless shuffled walk through the training problems, each once an epoch."""
+        P, n = self.config.prompts_per_step, len(self.problems)
+        chosen = []
+        for position in range(self.step * P, (self.step + 1) * P):
+            epoch, place = divmod(position, n)
+            if not chosen or place == 0:
+                order = list(range(n))
+                random.Random(f"{self.config.seed} {epoch}").shuffle(order)
+            chosen.append(self.problems[order[place]])
+        return chosen
+
+    def evaluate_now(self) -> Evaluation | None:
+        """Evaluate the student on held-out problems; the same problems and sampling seed at every step."""
+        config = self.config
+        if not config.eval_problems:
+            return None
+        problems = self.task.problems(config.eval_split, config.eval_problems, seed=0)
+        temperature = config.eval_temperature or config.temperature
+        sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, seed=10_000)
+        with self.accelerator.autocast():
+            evaluation, _ = evaluate(
+                self.unwrapped,
+                self.tokenizer,
+                self.task,
+                problems,
+                sampling,
+                config.eval_samples,
+                label=f"{config.method} step {self.step}",
+                split=config.eval_split,
+                batch_size=config.sequences_per_batch,
+                progress=self._bar(f"evaluate step {self.step}"),
+            )
+        if self.folder:
+            evaluation.save(self.folder.evaluation(self.step))
+        self.evaluations = {**getattr(self, "evaluations", {}), self.step: evaluation}
+        return evaluation
+
+    def save_checkpoint(self) -> None:
+        if self.folder:
+            self.folder.save(
+                self.step,
+                self.unwrapped,
+                self.tokenizer,
+                self.optimizer,
+                self.scheduler,
+                self.config.keep_checkpoints,
+            )
+
+    def _training_problems(self) -> list[Problem]:
+        held_out = self.config.eval_split == "train" and self.config.eval_problems
+        if held_out:
+            warnings.warn("eval_split is train: the evaluation is not on held-out problems", stacklevel=3)
+        wanted = self.config.train_problems
+        if wanted is None and not hasattr(self.task, "path"):
+            wanted = 10_000
+        problems = list(self.task.problems("train", wanted, seed=self.config.seed))
+        if not problems:
+            raise InputError(f"task: {self.task.name} has no problem in its train split")
+        return problems
+
+    def _step_seed(self) -> int:
+        return (self.config.seed * 1_000_003 + self.step) % 2**31
+
+    def _with_adapter(self, student):
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError:
+            raise InputError("lora_rank: needs the package peft, which is not installed") from None
+        adapter = LoraConfig(
+            r=self.config.lora_rank,
+            lora_alpha=self.config.lora_alpha,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        return get_peft_model(student, adapter)
+
+    def _schedule(self, optimizer):
+        from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
+
+        if self.config.schedule == "cosine":
+            return get_cosine_schedule_with_warmup(optimizer, self.config.warmup_steps, self.config.steps)
+        return get_constant_schedule_with_warmup(optimizer, self.config.warmup_steps)
+
+    def _bar(self, description: str) -> Callable:
+        return lambda batches: tqdm(batches, desc=description, unit="batch", leave=False, disable=not self.progress)
+
+    @staticmethod
+    def _in_words(metrics: dict) -> dict:
+        shown = {"reward": "reward", "mle": "student_path_loss", "opd": "teacher_path_loss", "entropy": "entropy"}
+        words = {word: f"{metrics[name]:.3f}" for word, name in shown.items() if metrics[name] is not None}
+        return {**words, "tok/s": f"{metrics['tokens_per_second']:.0f}"}
+
+    def _write_manifest(self, seconds: float) -> None:
+        assert self.folder is not None
+        path = self.folder.path / "manifest.json"
+        earlier = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+        manifest = {
+            "command": " ".join(["scope-lab", *sys.argv[1:]]) if Path(sys.argv[0]).stem != "pytest" else None,
+            "seed": self.config.seed,
+            "steps": self.step,
+            "seconds": round(earlier + seconds, 1),
+            **describe(),
+        }
+        path.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+class Stopwatch:
+    """Seconds of each stage, and of all."""
+
+    def __init__(self):
+        self.started = self.last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.laps[stage], self.last = now - self.last, now
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {**{f"seconds_{stage}": s for stage, s in self.laps.items()}, "seconds": self.last - self.started}
+
+
+@contextmanager
+def stop_after_step():
+    """Turn Ctrl-C and SIGTERM into a request to stop after the running step; a second one interrupts at once."""
+    asked: list[int] = []
+
+    def ask(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        tqdm.write("stopping after this step (again: at once, losing what the last checkpoint does not hold)")
+
+    try:
+        kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals are somebody else's
+        with nullcontext():
+            yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
