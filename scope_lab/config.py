@@ -5,15 +5,15 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import InputError
+from .methods import METHODS, Method
 from .models import PAIRS
-from .objective import METHODS, Method
 from .tasks import SPLITS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -88,8 +88,6 @@ class ScopeConfig:
     @property
     def spec(self) -> Method:
         """The method with this run's overrides."""
-        from dataclasses import replace
-
         changes = {
             name: getattr(self, name)
             for name in ("weight_scale", "denominator", "mle_form")
@@ -137,7 +135,7 @@ class ScopeConfig:
             raise InputError("ess_fraction: has no effect without tau=auto; leave it out")
         if self.pair is not None and self.pair not in PAIRS:
             raise InputError(f"pair: found {self.pair!r}, accepted {', '.join(PAIRS)}, or set student and teacher")
-        if self.pair is None and not (self.student and self.teacher):
+        if self.pair is None and not (self.student and (self.teacher or not METHODS[self.method].needs_teacher)):
             raise InputError("pair: set pair, or both student and teacher")
         if self.task is None:
             if self.pair is None:
@@ -218,7 +216,3 @@ def build_config(recipe: str | None, overrides: Mapping[str, Any]) -> ScopeConfi
     pair = overrides.get("pair", chosen.get("pair"))
     base = read_recipe(pair) if pair in PAIRS and (RECIPES / f"{pair}.yaml").is_file() else {}
     return ScopeConfig(**{**base, **chosen, **overrides}).validate()
-
-
-def default_of(item) -> Any:
-    return None if item.default is MISSING else item.default

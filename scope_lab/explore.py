@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .objective import METHODS, effective_sample_size, group_weights
+from .methods import METHODS
+from .objective import effective_sample_size, group_weights
 from .rollouts import Rollouts
 
 

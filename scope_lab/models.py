@@ -26,7 +26,10 @@ PROBES = (
 
 @dataclass
 class Pair:
-    """A student, a teacher, and the tokenizer they share. `task` is what a named pair was made for, else None."""
+    """A student, a teacher (None where it was not asked for), and the tokenizer they share.
+
+    `task` is what a named pair was made for, else None.
+    """
 
     student: Any
     teacher: Any
@@ -71,7 +74,9 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     """A causal language model from safetensors, in evaluation mode. Raises ValueError with one line on any failure."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # loading and saving shards; our own bars say what takes long
     try:
         model = AutoModelForCausalLM.from_pretrained(
             resolve(name), dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
@@ -96,8 +101,11 @@ def load_pair(
     dtype: str = "float32",
     teacher_dtype: str | None = None,
     allow_mismatch: bool = False,
+    with_teacher: bool = True,
 ) -> Pair:
     """A student with its teacher: a named pair ("countdown"), or any two models that share a tokenizer.
+
+    dtype, teacher_dtype  a torch dtype's name; with_teacher=False leaves the teacher out, for methods without one
 
     Raises ValueError for an unknown pair, a model that cannot be loaded, or tokenizers that differ
     (`check_compatible`) unless `allow_mismatch`.
@@ -107,10 +115,12 @@ def load_pair(
         if name not in PAIRS:
             raise InputError(f"pair: found {name!r}, accepted {', '.join(PAIRS)}, or set student and teacher")
         student, teacher, task = student or PAIRS[name][0], teacher or PAIRS[name][1], PAIRS[name][2]
-    if not student or not teacher:
+    if not student or (with_teacher and not teacher):
         raise InputError("pair: set pair, or both student and teacher")
     tokenizer = load_tokenizer(student)
     student_model = load_model(student, device=device, dtype=dtype)
+    if not with_teacher or not teacher:
+        return Pair(student_model, None, tokenizer, student, "", task)
     teacher_model = load_model(teacher, device=device, dtype=teacher_dtype or dtype)
     if not allow_mismatch:
         check_compatible(tokenizer, load_tokenizer(teacher), student_model, teacher_model)

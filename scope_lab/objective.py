@@ -10,90 +10,12 @@ distill_i = 1 everywhere; GRPO a reward alone. Axis letters (P, G, B, T) are def
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .logprobs import sequence_nll
-
-WeightScale = Literal["sum", "mean"]
-Denominator = Literal["prompts", "rollouts", "tokens", "path-tokens"]
-MleForm = Literal["ratio", "logp"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """What makes a method. A power of None leaves the path out, 0 makes its weights uniform.
-
-    baseline        a method without weights, by the name of its advantage
-    student_power   sign of the exponent on correct rollouts: +1 is Eq. 4, w ∝ PPL_student ** (+1/tau)
-    teacher_power   the same on wrong rollouts: -1 is Eq. 5, w ∝ PPL_teacher ** (-1/tau)
-    weight_scale    "sum": a path's weights sum to 1 (paper); "mean": they average 1 (reference code)
-    denominator     what the sum over tokens is divided by, counted over the whole step, never over a micro-batch:
-                    "prompts" (Eq. 6), "rollouts", "tokens" (all response tokens), or "path-tokens" (reference code:
-                    correct rollouts by the tokens of correct ones, distillation by all response tokens)
-    mle_form        "ratio": -rho on correct rollouts (Eq. 1); "logp": -log pi, whose gradient is the same at rho = 1
-    same_temperature  False: the teacher's log-probs are taken at temperature 1 whatever the student's (reference code)
-    """
-
-    summary: str
-    baseline: Literal["opd", "grpo", "psr", "kd"] | None = None
-    student_power: float | None = None
-    teacher_power: float | None = None
-    weight_scale: WeightScale = "sum"
-    denominator: Denominator = "prompts"
-    mle_form: MleForm = "ratio"
-    same_temperature: bool = True
-
-    @property
-    def weighted(self) -> bool:
-        """Whether the method shares weights within a group, so that tau and weight_scale mean something."""
-        return self.baseline is None
-
-    @property
-    def reads_teacher(self) -> bool:
-        return self.baseline == "opd" or self.teacher_power is not None
-
-
-METHODS = {
-    "scope": Method("both paths weighted by perplexity (Eq. 6)", student_power=+1, teacher_power=-1),
-    "scope-no-student-weight": Method("SCOPE, correct rollouts uniform", student_power=0, teacher_power=-1),
-    "scope-no-teacher-weight": Method("SCOPE, wrong rollouts uniform", student_power=+1, teacher_power=0),
-    "scope-no-weights": Method("SCOPE, both paths uniform: routing alone", student_power=0, teacher_power=0),
-    "scope-reversed-student": Method("SCOPE, low student perplexity counts more", student_power=-1, teacher_power=-1),
-    "scope-reversed-teacher": Method("SCOPE, high teacher perplexity counts more", student_power=+1, teacher_power=+1),
-    "scope-reversed-both": Method("SCOPE, both exponents with the other sign", student_power=-1, teacher_power=+1),
-    "scope-student-path": Method("SCOPE's correct path alone", student_power=+1, teacher_power=None),
-    "scope-teacher-path": Method("SCOPE's wrong path alone", student_power=None, teacher_power=-1),
-    "reference": Method(
-        "SCOPE as the authors' released scripts set it",
-        student_power=-1,
-        teacher_power=-1,
-        weight_scale="mean",
-        denominator="path-tokens",
-        mle_form="logp",
-        same_temperature=False,
-    ),
-    "opd": Method(
-        "on-policy distillation: reverse KL to the teacher on every rollout",
-        baseline="opd",
-        denominator="rollouts",
-    ),
-    "grpo": Method(
-        "group-relative policy optimisation: reward minus the group's mean",
-        baseline="grpo",
-        denominator="rollouts",
-    ),
-    "psr": Method(
-        "positive-sample reinforcement: likelihood of correct rollouts",
-        baseline="psr",
-        denominator="rollouts",
-    ),
-    "kd": Method(
-        "offline distillation: likelihood of the teacher's own samples", baseline="kd", denominator="rollouts"
-    ),
-}
+from .methods import Method, get_method
 
 
 def _segments(group_B: Tensor) -> tuple[Tensor, int]:
@@ -289,14 +211,6 @@ def rollout_coefficients(
         "path-tokens": (right_tokens, tokens),
     }[spec.denominator]
     return Coefficients(reward_B / max(of_reward, 1), distill_B / max(of_distill, 1), weights_B, tau_B)
-
-
-def get_method(method: Method | str) -> Method:
-    if isinstance(method, Method):
-        return method
-    if method not in METHODS:
-        raise ValueError(f"method: found {method!r}, accepted {', '.join(METHODS)}")
-    return METHODS[method]
 
 
 def token_advantages(reward_B, distill_B, student_logp_BT, teacher_logp_BT, mask_BT) -> Tensor:

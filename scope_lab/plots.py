@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from .evaluation import Evaluation, bootstrap_interval, compare, powers_of_two
 from .explore import Path, Shares, paths, tau_table, weigh
@@ -57,13 +57,20 @@ def alt_before_after(before: Evaluation, after: Evaluation) -> str:
     return f"Pass@k against k, before and after training. {'; '.join(parts)}."
 
 
+def _headline(figure: Figure, rollouts: Rollouts, group: int, tau: float) -> None:
+    figure.get_layout_engine().set(h_pad=0.09)
+    figure.suptitle(f"Prompt {rollouts.problems[group].prompt}   τ = {tau:g}", fontsize=12, x=0.01, ha="left")
+
+
 def weight_bars(ax, path: Path, shares: Shares, group: int, ylabel: bool = True):
     """One path's weights of one prompt as bars, low to high perplexity; dashed: an equal share."""
     rows = path.members(group)
     colour = COLOURS[path.verdict]
     bars = ax.bar(np.arange(len(rows)), shares.weights_B[rows], color=colour, width=0.78, edgecolor="white")
     tidy(ax, path_title(path, len(rows)), "", "weight, share of the path" if ylabel else "")
-    ax.set_xlabel(f"{path.name}'s perplexity of each rollout, per token", fontsize=10.5, color=INK)
+    ax.set_xlabel(f"rollouts by {path.name}'s perplexity, per token", fontsize=10.5, color=INK)
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_formatter("{x:.2f}")
     ax.set_xlim(-0.6, max(len(rows), 2) - 0.4)
     ax.set_xticks([])
     if not len(rows):
@@ -83,7 +90,7 @@ def plot_group_weights(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figu
         weight_bars(ax, path, shares, group, ylabel=path.name == "student")
         top = np.nan_to_num(shares.largest_P[group], nan=0.5)
         ax.set_ylim(0, min(1.05, 1.25 * top))
-    figure.suptitle(f"Prompt {rollouts.problems[group].prompt}   τ = {tau:g}", fontsize=12, x=0.01, ha="left")
+    _headline(figure, rollouts, group, tau)
     return figure
 
 
@@ -219,7 +226,7 @@ def plot_flow(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figure:
     figure = new_figure(10.8, 1.7 + 0.34 * (y.max() + 1))
     sampled, ppl, weight, advantage = figure.subplots(1, 4, width_ratios=[3.2, 1.5, 1.4, 4.9], sharey=True)
     headings = ("1  Sample, verify, route", "2  Perplexity", "3  Weight", "4  Advantage of every token")
-    xlabels = ("", "per token, log scale", "share of path", "token of the response")
+    xlabels = ("", "per token, log scale", "share of path", "position in the response, tokens")
     for ax, heading, xlabel in zip(figure.axes, headings, xlabels, strict=True):
         tidy(ax, heading, xlabel)
         ax.grid(False)
@@ -247,8 +254,8 @@ def plot_flow(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figure:
         if starts:
             style = {"va": "center", "fontsize": 10, "color": INK, "fontweight": "bold"}
             sampled.text(-0.4, starts[0] - 0.85, path_title(path, len(starts)), **style)
-            style |= {"color": COLOURS[path.name], "ha": "center", "transform": ppl.get_yaxis_transform()}
-            ppl.text(0.5, starts[0] - 0.85, f"{path.name}'s", **style)
+            style |= {"ha": "center", "transform": ppl.get_yaxis_transform()}
+            ppl.text(0.4, starts[0] - 0.85, f"{path.name}'s", **style)
     perplexities = np.exp([float(path.nll_B[row]) for path, _, row in rows])
     low, high = perplexities.min() / 1.1, perplexities.max() * 1.9
     ppl.set_xscale("log")
@@ -265,8 +272,7 @@ def plot_flow(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figure:
     bar = figure.colorbar(image, ax=advantage, pad=0.02, aspect=25, extend="both")
     bar.ax.tick_params(labelsize=9)
     bar.set_label("purple: made less likely, green: more", fontsize=9.5)
-    title = f"Prompt {rollouts.problems[group].prompt}   τ = {tau:g}\n"
-    figure.suptitle(title, fontsize=12, x=0.005, ha="left", linespacing=0.4)
+    _headline(figure, rollouts, group, tau)
     return figure
 
 

@@ -3,12 +3,10 @@
 import copy
 import json
 import random
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -21,13 +19,14 @@ from .engines.transformers import sample
 from .errors import InputError
 from .evaluation import Evaluation, evaluate
 from .hardware import describe, pick_device
-from .logprobs import response_logprobs
+from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
 from .models import Pair, load_pair
-from .objective import Coefficients, policy_loss, rollout_coefficients, token_advantages
+from .objective import Coefficients, rollout_coefficients
 from .rollouts import Rollouts, Sampling
 from .tasks import Problem, Task, load_task
 from .teachers import LocalTeacher, Teacher
+from .update import Batch, update_policy
 
 
 class ScopeTrainer:
@@ -80,6 +79,7 @@ class ScopeTrainer:
             device=device,
             teacher_dtype="bfloat16" if bf16 else "float32",
             allow_mismatch=config.allow_mismatch,
+            with_teacher=teacher is None and self.spec.needs_teacher,
         )
         student = self.pair.student
         reference = copy.deepcopy(student) if config.kl_coef else None
@@ -92,7 +92,9 @@ class ScopeTrainer:
         self.scheduler = self._schedule(optimizer)
         self.student, self.optimizer = self.accelerator.prepare(student, optimizer)
         self.tokenizer = self.pair.tokenizer
-        self.teacher = teacher or LocalTeacher(self.pair.teacher, self.pair.teacher_name)
+        self.teacher = teacher
+        if teacher is None and self.pair.teacher is not None:
+            self.teacher = LocalTeacher(self.pair.teacher, self.pair.teacher_name)
         self.reference = LocalTeacher(reference, "starting student") if reference else None
         self.problems = self._training_problems()
         self.step = 0
@@ -146,14 +148,18 @@ class ScopeTrainer:
         usable_B, reference_logp_BT = self.score_with_teacher(rollouts)
         clock.lap("teacher")
         coefficients = self.coefficients(rollouts, usable_B)
-        updated = self.update(rollouts, coefficients, usable_B, reference_logp_BT)
+        batch = Batch(rollouts, coefficients, usable_B, reference_logp_BT)
+        updated = update_policy(self.student, self.optimizer, self.accelerator, self.config, self.spec, batch)
+        learning_rate = self.scheduler.get_last_lr()[0]
+        self.scheduler.step()
         clock.lap("update")
         self.step += 1
         metrics = {"step": self.step, **step_metrics(rollouts, coefficients, usable_B), **updated, **clock.seconds}
+        metrics["learning_rate"] = learning_rate
         metrics["teacher_scored"] = int((~rollouts.teacher_nll_B.isnan()).sum())
         metrics["teacher_failed"] = int((rollouts.known_B & ~usable_B).sum())
         metrics["tokens_per_second"] = metrics["response_tokens"] / metrics["seconds"]
-        self.last_rollouts, self.last_coefficients = rollouts, coefficients
+        self.last_batch = batch
         return metrics
 
     # Its stages
@@ -173,7 +179,8 @@ class ScopeTrainer:
                 task=self.task.name,
                 batch_size=config.sequences_per_batch,
             )
-        rollouts.student, rollouts.teacher, rollouts.step = self.pair.student_name, self.teacher.name, self.step
+        rollouts.student, rollouts.step = self.pair.student_name, self.step
+        rollouts.teacher = self.teacher.name if self.teacher else ""
         if spec.baseline == "kd":  # the sampler was the teacher
             rollouts.teacher_logp_BT = rollouts.student_logp_BT
             rollouts.student_logp_BT = torch.full_like(rollouts.teacher_logp_BT, torch.nan)
@@ -188,7 +195,7 @@ class ScopeTrainer:
         known_B = rollouts.known_B
         usable_B = torch.ones_like(known_B) if self.spec.baseline in ("opd", "kd") else known_B.clone()
         temperature = rollouts.sampling.scored_at
-        if self.spec.reads_teacher:
+        if self.spec.reads_teacher and self.teacher:
             asked_B = usable_B if self.spec.baseline == "opd" else usable_B & ~rollouts.correct_B
             rows = asked_B.nonzero().squeeze(1)
             if len(rows):
@@ -216,69 +223,6 @@ class ScopeTrainer:
             self.config.tau,
             self.config.ess_fraction,
         )
-
-    def update(
-        self, rollouts: Rollouts, coefficients: Coefficients, usable_B: Tensor, reference_logp_BT: Tensor | None
-    ) -> dict:
-        """Optimizer steps on one batch. The loss is a plain sum over micro-batches: coefficients hold the denominators."""
-        config, accelerator = self.config, self.accelerator
-        reward_B, distill_B = coefficients.reward_B, coefficients.distill_B
-        kl_B = usable_B.float() * (config.kl_coef / len(rollouts))
-        rows = ((reward_B != 0) | (distill_B != 0) | (kl_B != 0)).nonzero().squeeze(1)
-        batches = rollouts.batches(rows, config.tokens_per_microbatch)
-        found = {"loss": 0.0, "student_path_loss": 0.0, "teacher_path_loss": 0.0, "sampler_gap": 0.0}
-        ratio_sum, ratio_count, skipped, norm = 0.0, 0, 0, 0.0
-        reuse = config.updates_per_batch > 1 and self.spec.baseline != "kd"
-        self.student.train()
-        for _ in range(config.updates_per_batch):
-            found.update(loss=0.0, student_path_loss=0.0, teacher_path_loss=0.0)
-            for batch in batches:
-                inputs = rollouts.model_input(batch).to(accelerator.device)
-                T, mask_BT = inputs.n_response, inputs.mask_BT
-
-                def on_device(x: Tensor, batch=batch, T=T) -> Tensor:
-                    return (x[batch, :T] if x.dim() == 2 else x[batch]).to(accelerator.device)
-
-                with accelerator.autocast():
-                    logp_BT, _ = response_logprobs(
-                        self.student, inputs.tokens_BL, inputs.attention_BL, T, rollouts.sampling.scored_at
-                    )
-                reward, distill = on_device(reward_B), on_device(distill_B)
-                teacher_logp = on_device(rollouts.teacher_logp_BT)
-                advantages_BT = token_advantages(reward, distill, logp_BT, teacher_logp, mask_BT)
-                if reference_logp_BT is not None:
-                    zero = torch.zeros_like(reward)
-                    reference = on_device(reference_logp_BT)
-                    advantages_BT += token_advantages(zero, on_device(kl_B), logp_BT, reference, mask_BT)
-                loss = policy_loss(
-                    logp_BT,
-                    on_device(rollouts.student_logp_BT) if reuse else None,
-                    advantages_BT,
-                    mask_BT,
-                    clip=config.clip,
-                    log_form_B=(reward > 0) if self.spec.mle_form == "logp" else None,
-                )
-                accelerator.backward(loss)
-                found["loss"] += loss.item()
-                now_BT = logp_BT.detach()
-                gap_BT = (now_BT - on_device(rollouts.student_logp_BT)).abs()
-                found["sampler_gap"] = max(found["sampler_gap"], gap_BT[mask_BT].nan_to_num().max().item())
-                distilled_BT = mask_BT & (distill != 0)[:, None]
-                ratio_BT = torch.where(distilled_BT, now_BT - teacher_logp, 0.0)
-                nll_BT = torch.where(mask_BT, -now_BT, 0.0)
-                found["student_path_loss"] += (reward[:, None] * nll_BT).sum().item()
-                found["teacher_path_loss"] += (distill[:, None] * ratio_BT).sum().item()
-                ratio_sum, ratio_count = ratio_sum + ratio_BT.sum().item(), ratio_count + int(distilled_BT.sum())
-            norm = float(accelerator.clip_grad_norm_(self.student.parameters(), config.max_grad_norm))
-            if batches and torch.isfinite(torch.tensor([norm, found["loss"]])).all():
-                self.optimizer.step()
-            else:
-                skipped += 1
-            self.optimizer.zero_grad()
-        found["learning_rate"] = self.scheduler.get_last_lr()[0]
-        self.scheduler.step()
-        reverse_kl = ratio_sum / ratio_count if ratio_count else None
-        return {**found, "reverse_kl": reverse_kl, "grad_norm": norm, "skipped_updates": skipped}
 
     # Around it
 
@@ -395,45 +339,3 @@ class ScopeTrainer:
             **describe(),
         }
         path.write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-class Stopwatch:
-    """Seconds of each stage, and of all."""
-
-    def __init__(self):
-        self.started = self.last = time.perf_counter()
-        self.laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.laps[stage], self.last = now - self.last, now
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        return {**{f"seconds_{stage}": s for stage, s in self.laps.items()}, "seconds": self.last - self.started}
-
-
-@contextmanager
-def stop_after_step():
-    """Turn Ctrl-C and SIGTERM into a request to stop after the running step; a second one interrupts at once."""
-    asked: list[int] = []
-
-    def ask(number, frame):
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        tqdm.write("stopping after this step (again: at once, losing what the last checkpoint does not hold)")
-
-    try:
-        kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are somebody else's
-        with nullcontext():
-            yield lambda: False
-        return
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -1,0 +1,103 @@
+"""The optimizer's side of a step: one batch of weighted rollouts in micro-batches, and the student is updated."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .config import ScopeConfig
+from .logprobs import masked_mean, response_logprobs
+from .methods import Method
+from .objective import Coefficients, policy_loss, token_advantages
+from .rollouts import Rollouts
+
+
+class Batch(NamedTuple):
+    """Routed, scored and weighted rollouts. The starting student's log-probs are there only where kl_coef asks."""
+
+    rollouts: Rollouts
+    coefficients: Coefficients
+    usable_B: Tensor
+    reference_logp_BT: Tensor | None = None
+
+
+def update_policy(student, optimizer, accelerator, config: ScopeConfig, method: Method, batch: Batch) -> dict:
+    """`updates_per_batch` optimizer steps on one batch; returns the metrics of the last.
+
+    The loss is a plain sum over micro-batches, because the coefficients hold the step's global denominators: how rows
+    are packed changes nothing. Rows whose coefficients are all 0 are left out. An update whose loss or gradient is not
+    finite is skipped and counted.
+    """
+    rollouts, coefficients = batch.rollouts, batch.coefficients
+    kl_B = batch.usable_B.float() * (config.kl_coef / len(rollouts))
+    rows = ((coefficients.reward_B != 0) | (coefficients.distill_B != 0) | (kl_B != 0)).nonzero().squeeze(1)
+    microbatches = rollouts.batches(rows, config.tokens_per_microbatch)
+    found: dict = {}
+    skipped = 0
+    student.train()
+    for _ in range(config.updates_per_batch):
+        parts = [
+            microbatch_backward(student, accelerator, config, method, batch, kl_B, microbatch)
+            for microbatch in microbatches
+        ]
+        norm = float(accelerator.clip_grad_norm_(student.parameters(), config.max_grad_norm))
+        found = summarise(parts)
+        if parts and torch.isfinite(torch.tensor([norm, found["loss"]])).all():
+            optimizer.step()
+        else:
+            skipped += 1
+        optimizer.zero_grad()
+    return {**found, "grad_norm": norm, "skipped_updates": skipped}
+
+
+def microbatch_backward(
+    student, accelerator, config: ScopeConfig, method: Method, batch: Batch, kl_B: Tensor, rows: Tensor
+) -> dict:
+    """Forward and backward of some rows; gradients add up. The log-ratio is that of the student as it is now (Eq. 2)."""
+    rollouts, device = batch.rollouts, accelerator.device
+    inputs = rollouts.model_input(rows).to(device)
+    T, mask_BT = inputs.n_response, inputs.mask_BT
+    reward_B, distill_B, kl_B = (
+        x[rows].to(device) for x in (batch.coefficients.reward_B, batch.coefficients.distill_B, kl_B)
+    )
+    sampled_logp_BT, teacher_logp_BT = (
+        x[rows, :T].to(device) for x in (rollouts.student_logp_BT, rollouts.teacher_logp_BT)
+    )
+    with accelerator.autocast():
+        logp_BT, _ = response_logprobs(student, inputs.tokens_BL, inputs.attention_BL, T, rollouts.sampling.scored_at)
+    now_BT = logp_BT.detach()
+    advantages_BT = token_advantages(reward_B, distill_B, now_BT, teacher_logp_BT, mask_BT)
+    if batch.reference_logp_BT is not None:
+        reference_logp_BT = batch.reference_logp_BT[rows, :T].to(device)
+        advantages_BT += token_advantages(torch.zeros_like(kl_B), kl_B, now_BT, reference_logp_BT, mask_BT)
+    # One update a batch starts at the policy that sampled, so rho is 1; kd's sampler is not the student at all.
+    off_policy = config.updates_per_batch > 1 and method.baseline != "kd"
+    loss = policy_loss(
+        logp_BT,
+        sampled_logp_BT if off_policy else None,
+        advantages_BT,
+        mask_BT,
+        clip=config.clip,
+        log_form_B=(reward_B > 0) if method.mle_form == "logp" else None,
+    )
+    accelerator.backward(loss)
+    distilled_BT = mask_BT & (distill_B != 0)[:, None]
+    ratio_BT = torch.where(distilled_BT, now_BT - teacher_logp_BT, 0.0)
+    return {
+        "loss": loss.item(),
+        "student_path_loss": masked_mean(-reward_B[:, None] * now_BT, mask_BT, 1.0).item(),
+        "teacher_path_loss": (distill_B[:, None] * ratio_BT).sum().item(),
+        "sampler_gap": (now_BT - sampled_logp_BT).abs()[mask_BT].nan_to_num().max().item(),
+        "ratio_sum": ratio_BT.sum().item(),
+        "ratio_count": int(distilled_BT.sum()),
+    }
+
+
+def summarise(parts: list[dict]) -> dict:
+    """Micro-batches' sums as the step's metrics."""
+    count = sum(part["ratio_count"] for part in parts)
+    return {
+        **{name: sum(part[name] for part in parts) for name in ("loss", "student_path_loss", "teacher_path_loss")},
+        "sampler_gap": max((part["sampler_gap"] for part in parts), default=0.0),
+        "reverse_kl": sum(part["ratio_sum"] for part in parts) / count if count else None,
+    }
