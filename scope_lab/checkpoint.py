@@ -27,7 +27,7 @@ FREE = {
 
 
 class RunFolder:
-    """The folder of one run. `resume` goes on with the run it holds; without it a folder that holds a run is refused."""
+    """The folder of one run. With `resume` the run it holds goes on; without, such a folder is refused."""
 
     def __init__(self, path: str | Path, config: ScopeConfig, resume: bool = False):
         self.path = Path(path)
@@ -102,7 +102,7 @@ class RunFolder:
         return sorted(p for p in self.checkpoints.glob("step-*") if (p / "state.json").is_file())
 
     def restore(self, model, optimizer, scheduler) -> int:
-        """Load the newest checkpoint into these objects and cut the metrics to it. Returns its step, 0 if there is none."""
+        """Load the newest checkpoint into these objects, cut the metrics to it, return its step (0: none)."""
         step = 0
         if found := self.finished():
             newest = found[-1]

@@ -1,4 +1,7 @@
-"""`scope-lab`, also `python -m scope_lab`. Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else."""
+"""The command `scope-lab`, also `python -m scope_lab`.
+
+Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else.
+"""
 
 import argparse
 import os
@@ -203,9 +206,9 @@ def _model_and_task(parsed):
 
     if parsed.pair is not None and parsed.pair not in PAIRS:
         raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
-    for name in ("problems", "samples", "batch_size"):
-        if getattr(parsed, name) < 1:
-            raise InputError(f"{name}: found {getattr(parsed, name)}, accepted 1 or more")
+    for count in ("problems", "samples", "batch_size"):
+        if getattr(parsed, count) < 1:
+            raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
     if parsed.temperature is not None and not parsed.temperature > 0:
         raise InputError(f"temperature: found {parsed.temperature}, accepted above 0")
     if not 0 < parsed.top_p <= 1 or parsed.top_k < 0:
@@ -263,9 +266,9 @@ def run_rollout(parsed) -> None:
     from .teachers import LocalTeacher
 
     model, tokenizer, name, task, problems, sampling = _model_and_task(parsed)
-    teacher_name = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else None)
+    teacher_name: str | None = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else None)
     teacher = load_model(teacher_name, device=parsed.device) if teacher_name else None
-    if teacher is not None:
+    if teacher is not None and teacher_name:
         check_compatible(tokenizer, load_tokenizer(teacher_name), model, teacher)
     started = time.time()
     rollouts = sample(
@@ -280,7 +283,7 @@ def run_rollout(parsed) -> None:
     )
     rollouts.verify(task)
     rollouts.student = name
-    if teacher is not None:
+    if teacher is not None and teacher_name:
         rollouts.teacher = teacher_name
         scorer = LocalTeacher(teacher, teacher_name)
         rollouts.teacher_logp_BT = scorer.score(rollouts, torch.arange(len(rollouts)), sampling.scored_at)

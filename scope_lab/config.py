@@ -18,6 +18,39 @@ from .tasks import SPLITS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
+POSITIVE = (
+    "tau",
+    "clip",
+    "steps",
+    "prompts_per_step",
+    "rollouts_per_prompt",
+    "updates_per_batch",
+    "tokens_per_microbatch",
+    "train_problems",
+    "temperature",
+    "logprob_temperature",
+    "max_new_tokens",
+    "sequences_per_batch",
+    "learning_rate",
+    "max_grad_norm",
+    "lora_alpha",
+    "eval_samples",
+    "eval_temperature",
+    "keep_checkpoints",
+)
+NOT_NEGATIVE = (
+    "kl_coef",
+    "warmup_steps",
+    "weight_decay",
+    "lora_rank",
+    "top_k",
+    "eval_top_k",
+    "eval_problems",
+    "eval_every",
+    "checkpoint_every",
+    "seed",
+)
+
 
 def setting(default, section: str, help: str, choices: tuple | None = None):
     """A field with what `--help` says about it, the section it stands in and the values it accepts."""
@@ -26,7 +59,7 @@ def setting(default, section: str, help: str, choices: tuple | None = None):
 
 @dataclass
 class ScopeConfig:
-    """A training run. Defaults are the paper's (Tables 3 and 4) where it names them; `validate` says what is accepted."""
+    """A training run. Defaults are the paper's (Tables 3, 4) where it names them; `validate` says what is accepted."""
 
     pair: str | None = setting(None, "models", f"a named student and teacher: {', '.join(PAIRS)}")
     student: str | None = setting(None, "models", "student: bundled name, folder or hub id")
@@ -107,18 +140,11 @@ class ScopeConfig:
                 raise InputError(f"{item.name}: found nan, accepted a number")
         if isinstance(self.tau, str) and self.tau != "auto":
             raise InputError(f"tau: found {self.tau!r}, accepted a number above 0, inf or auto")
-        positive = (
-            "steps prompts_per_step rollouts_per_prompt updates_per_batch tokens_per_microbatch temperature "
-            "logprob_temperature max_new_tokens sequences_per_batch learning_rate max_grad_norm eval_samples "
-            "eval_temperature keep_checkpoints lora_alpha train_problems clip tau"
-        )
-        for name in positive.split():
+        for name in POSITIVE:
             value = getattr(self, name)
             if value is not None and value != "auto" and not value > 0:
                 raise InputError(f"{name}: found {value}, accepted above 0")
-        for name in (
-            "kl_coef warmup_steps weight_decay lora_rank top_k eval_top_k eval_problems eval_every checkpoint_every seed"
-        ).split():
+        for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: found {getattr(self, name)}, accepted 0 or more")
         for name in ("top_p", "eval_top_p", "ess_fraction"):

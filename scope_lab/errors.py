@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """One clear line: the setting or file, what was found, what is accepted. The command line prints it and exits with 2."""
+    """One clear line: the setting or file, what was found, what is accepted. `scope-lab` prints it, exit code 2."""

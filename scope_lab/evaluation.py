@@ -33,7 +33,7 @@ def avg_at_k(n_correct, n_samples, k: int):
 
 
 def pass_at_k(n_correct, n_samples, k: int):
-    """Chance that at least one of k samples is correct: 1 - C(n-c, k) / C(n, k), unbiased for n >= k samples, c correct.
+    """Chance that one of k samples or more is correct: 1 - C(n-c, k) / C(n, k), unbiased for n >= k samples.
 
     n_correct, n_samples  counts, numbers or arrays of one shape; k from 1 to n. Returns one value a problem (average
     them for a test set). Raises ValueError for k outside 1..n or c outside 0..n.
@@ -125,7 +125,7 @@ class Evaluation:
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Metric name to one value a problem: avg@n, pass@k for k = 1, 2, 4, … n, distinct solutions, answer entropy."""
+        """One value a problem for each metric: avg@n, pass@k for k = 1, 2, 4, … n, distinct, entropy."""
         n = self.n_samples
         values = {f"avg@{n}": np.asarray(avg_at_k(self.n_correct, n, n))}
         for k in powers_of_two(n):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .methods import METHODS
-from .objective import effective_sample_size, group_weights
+from .objective import effective_sample_size, group_weights, solve_tau
 from .rollouts import Rollouts
 
 
@@ -54,8 +54,8 @@ def paths(rollouts: Rollouts) -> tuple[Path, Path]:
     unscored = int(torch.isnan(teacher_nll_B[wrong_B]).sum())
     if unscored:
         raise ValueError(f"rollouts: found {unscored} wrong rollouts that no teacher has scored, accepted none")
-    student = Path("student", rollouts.student_nll_B, correct_B, rollouts.group_B, scope.student_power)
-    return student, Path("teacher", teacher_nll_B, wrong_B, rollouts.group_B, scope.teacher_power)
+    student = Path("student", rollouts.student_nll_B, correct_B, rollouts.group_B, scope.student_power or 0)
+    return student, Path("teacher", teacher_nll_B, wrong_B, rollouts.group_B, scope.teacher_power or 0)
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,21 @@ def tau_table(rollouts: Rollouts, taus) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def solved_taus(rollouts: Rollouts, ess_fraction: float) -> dict[str, np.ndarray]:
+    """By path: the tau at which each group keeps `ess_fraction` of it, for groups where such a tau exists.
+
+    It exists where the path has two rollouts or more of different perplexity and the fraction of it is more than one.
+    """
+    solved = {}
+    for path in paths(rollouts):
+        tau_B = solve_tau(path.nll_B, path.member_B, path.group_B, path.power, ess_fraction)
+        tau_P = torch.zeros(len(path.size_P), dtype=tau_B.dtype).index_put((path.group_B,), tau_B).numpy()
+        kept_P = weigh(path, tau_B).kept_P
+        exists = np.isclose(kept_P, ess_fraction, rtol=1e-3) & (ess_fraction * path.size_P > 1.001)
+        solved[path.name] = tau_P[exists]
+    return solved
+
+
 def mixed_groups(rollouts: Rollouts, least: int = 2) -> list[int]:
     """Prompts with at least `least` rollouts on both paths, so that both have something to weigh."""
     student, teacher = paths(rollouts)
@@ -137,3 +152,44 @@ def smaller_groups(rollouts: Rollouts, rollouts_per_prompt: int) -> Rollouts:
     group_B = rollouts.group_B
     first_P = torch.searchsorted(group_B, torch.arange(len(rollouts.problems)))
     return rollouts.select(torch.nonzero(torch.arange(len(group_B)) - first_P[group_B] < rollouts_per_prompt)[:, 0])
+
+
+def percent(value: float) -> str:
+    """0.0713 -> "7.1 %", 0.713 -> "71 %", 0.9991 -> "99.9 %": never 100 % for less, but for rounding at 1e-5."""
+    if value < 0.0995:
+        return f"{100 * value:.1f} %"
+    if value < 0.99 or value > 1 - 1e-5:
+        return f"{100 * value:.0f} %"
+    return f"{min(100 * value, 99.99):.{1 if value < 0.999 else 2}f} %"
+
+
+def path_title(path: Path, n: int | None = None) -> str:
+    count = f"{n} {path.verdict}" if n is not None else path.verdict
+    return f"{path.name.capitalize()} path: {count} rollout{'' if n == 1 else 's'}"
+
+
+def path_words(path: Path, shares: Shares, group: int) -> str:
+    """One path of one prompt in words, with numbers."""
+    n = int(shares.size_P[group])
+    if n < 2:
+        return f"{path.name} path: " + (f"one {path.verdict} rollout with all the weight" if n else "empty")
+    return (
+        f"{path.name} path: {n} {path.verdict} rollouts count as {shares.ess_P[group]:.1f}, "
+        f"largest share {percent(shares.largest_P[group])} (equal share {percent(1 / n)}), "
+        f"entropy {shares.entropy_P[group]:.2f} of {np.log(n):.2f} nats"
+    )
+
+
+def kept_words(path: Path, shares: Shares) -> str:
+    several = shares.size_P > 1
+    if not several.any():
+        return f"no group has two rollouts on the {path.name} path"
+    median = percent(np.median(shares.kept_P[several]))
+    return f"{path.name} path keeps {median} of its rollouts (median of {several.sum()} groups with two or more)"
+
+
+def token_texts(rollouts: Rollouts, row: int) -> list[str]:
+    """What stands in each token's cell: its character where tokens are characters, ⏎ for EOS; else nothing."""
+    n, response = int(rollouts.length_B[row]), rollouts.responses[row]
+    ended = rollouts.finish_reason[row] == "stop"
+    return [*response, "⏎"][:n] if len(response) + ended == n else [""] * n

@@ -20,8 +20,7 @@ def response_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each response token, and the entropy of the distribution it came from.
 
-    tokens_BL     (B, L) int    left-padded prompts followed by right-padded responses; the last `n_response` = T columns
-                                are the response
+    tokens_BL     (B, L) int    left-padded prompts, then right-padded responses in the last `n_response` = T columns
     attention_BL  (B, L) bool   true on prompt and response tokens
     temperature   > 0           logits are divided by it, as when sampling
 
@@ -45,7 +44,7 @@ def response_logprobs(
 
 
 def masked_mean(x: Tensor, mask: Tensor, denominator: Tensor | float) -> Tensor:
-    """Sum of x where mask is true, over a denominator that the caller names. Masked values, NaN included, do not count."""
+    """Sum of x where mask is true, over a denominator that the caller names. Masked NaN does not count."""
     return torch.where(mask, x, 0.0).sum() / denominator
 
 

@@ -1,4 +1,4 @@
-"""What a step logs. GLOSSARY says what every name means; `step_metrics` computes those that a batch of rollouts shows."""
+"""What a step logs: GLOSSARY says what every name means, `step_metrics` computes what a batch of rollouts shows."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Models by hub id, folder or bundled name, and the check that a student and a teacher can talk about the same tokens."""
+"""Models by hub id, folder or bundled name, and the check that student and teacher read the same tokens."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ BUNDLED = {
 }
 PAIRS = {"countdown": ("countdown-student", "countdown-teacher", "countdown")}
 
-# Texts whose tokens must agree: digits, spaces, code, several scripts, and characters that tokenizers split differently.
+# Texts whose tokens must agree: digits, spaces, code, several scripts, what tokenizers like to split differently.
 PROBES = (
     "8,3,5,2=21:8*3=24,24-5=19,19+2=21",
     "The answer is 1,234.50 dollars.\n\nStep 2:  x = 3/4",
@@ -77,6 +77,7 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # loading and saving shards; our own bars say what takes long
+    model: Any
     try:
         model = AutoModelForCausalLM.from_pretrained(
             resolve(name), dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False

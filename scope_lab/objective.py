@@ -2,7 +2,7 @@
 
 Every method is a policy gradient that differs from the others only in two coefficients of each rollout:
 
-    A_{i,t} = reward_i - distill_i * (log pi_student - log pi_teacher)_{i,t}        loss = - sum_{i,t} A_{i,t} * rho_{i,t}
+    A_{i,t} = reward_i - distill_i * (log pi_student - log pi_teacher)_{i,t}     loss = - sum_{i,t} A_{i,t} * rho_{i,t}
 
 SCOPE (Eq. 6) puts reward_i = w_i on correct rollouts and distill_i = w_i on wrong ones; on-policy distillation has
 distill_i = 1 everywhere; GRPO a reward alone. Axis letters (P, G, B, T) are defined in `scope_lab/__init__.py`.
@@ -33,7 +33,7 @@ def _segment_sum(x_B: Tensor, segment_B: Tensor, n: int) -> Tensor:
 
 
 def _distance_to_best(nll_B, member_B, group_B, power) -> tuple[Tensor, Tensor, Tensor, int]:
-    """max_j(power·nll_j) - power·nll_i >= 0 over each group's members, in float64; and members, segments, their number."""
+    """max_j(power·nll_j) - power·nll_i >= 0 among a group's members, float64; and members, segments, their number."""
     nll_B, member_B, group_B = torch.as_tensor(nll_B), torch.as_tensor(member_B), torch.as_tensor(group_B)
     if not (nll_B.shape == member_B.shape == group_B.shape) or nll_B.dim() != 1:
         shapes = f"{tuple(nll_B.shape)}, {tuple(member_B.shape)}, {tuple(group_B.shape)}"
@@ -116,7 +116,7 @@ def solve_tau(nll_B, member_B, group_B, power, ess_fraction) -> Tensor:
 
 
 def grpo_advantages(correct_B, known_B, group_B, epsilon: float = 1e-6) -> Tensor:
-    """(R_i - mean) / (std + epsilon) over each prompt's rollouts with a verdict; 0 for the others and in a group of one.
+    """(R_i - mean) / (std + epsilon) over a prompt's rollouts with a verdict; 0 for others and in a group of one.
 
     All (B,); std is the sample standard deviation (n - 1), 0 in groups that are all correct or all wrong. Float32.
     """
@@ -161,7 +161,7 @@ def rollout_coefficients(
 ) -> Coefficients:
     """Route a step's rollouts and give each its two coefficients.
 
-    student_nll_B, teacher_nll_B  (B,) nats per token; the teacher's is read on wrong rollouts only, NaN elsewhere is fine
+    student_nll_B, teacher_nll_B  (B,) nats per token; the teacher's is read on wrong rollouts only
     correct_B, known_B            (B,) bool: the verdict, and whether there is one; without one a rollout has no part
                                   in SCOPE, GRPO and PSR (opd and kd read no verdict)
     group_B, length_B             (B,) int: prompt of each rollout; response tokens
@@ -235,7 +235,7 @@ def scope_advantages(
     method: Method | str = "scope",
     ess_fraction: float = 0.5,
 ) -> Tensor:
-    """Per-token advantages of Eq. 6, before its mean over prompts: +w_i on correct, -w_i·(log pi_S - log pi_T) on wrong.
+    """Advantages of Eq. 6 before its mean over prompts: +w_i on correct, -w_i·(log pi_S - log pi_T) on wrong.
 
     student_logp_BT, teacher_logp_BT  (B, T) nats, log-probability of the sampled token; the teacher's rows of correct
                                       rollouts may be NaN and do not matter
@@ -286,7 +286,7 @@ def policy_loss(
                    ρ is 1 and its gradient ∇log π
     advantages_BT  (B, T) constants: `scope_advantages` or any other; mask_BT (B, T) bool
     clip           ε of PPO's clipped ratio, min(ρA, clip(ρ, 1-ε, 1+ε)A); None: no clip
-    log_form_B     (B,) bool, rows whose surrogate is A·log π instead of A·ρ (the reference code's maximum likelihood)
+    log_form_B     (B,) bool, rows whose surrogate is A·log π instead of A·ρ (the reference code's)
     denominator    a count over the whole step (for Eq. 6 the number of prompts), never over a micro-batch
 
     Returns a scalar. Values in masked slots, NaN and infinity included, change neither loss nor gradient.

@@ -6,15 +6,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from .evaluation import Evaluation, bootstrap_interval, compare, powers_of_two
-from .explore import Path, Shares, paths, tau_table, weigh
+from .explore import (
+    Path,
+    Shares,
+    kept_words,
+    path_title,
+    path_words,
+    paths,
+    percent,
+    solved_taus,
+    tau_table,
+    token_texts,
+    weigh,
+)
 from .objective import scope_advantages
 from .rollouts import Rollouts
-from .style import ADVANTAGE, COLOURS, INK, MARKERS, new_figure, percent, tidy
-
-
-def path_title(path: Path, n: int | None = None) -> str:
-    count = f"{n} {path.verdict}" if n is not None else path.verdict
-    return f"{path.name.capitalize()} path: {count} rollout{'' if n == 1 else 's'}"
+from .style import ADVANTAGE, COLOURS, INK, MARKERS, new_figure, tidy
 
 
 def _curve(evaluation: Evaluation) -> tuple[list[int], np.ndarray, np.ndarray]:
@@ -49,16 +56,19 @@ def plot_before_after(before: Evaluation, after: Evaluation) -> Figure:
 def alt_before_after(before: Evaluation, after: Evaluation) -> str:
     """The comparison in words: Pass@1 and Pass@n, each with its paired difference and 95 % interval."""
     table, n = compare(before, after), before.n_samples
-    parts = [
-        f"Pass@{k} goes from {percent(row.before)} to {percent(row.after)} "
-        f"(difference {100 * row.difference:+.1f} points, 95 % interval {100 * row.low:+.1f} to {100 * row.high:+.1f})"
-        for k, row in ((k, table.loc[f"pass@{k}"]) for k in sorted({1, n}))
-    ]
+    columns, parts = ["before", "after", "difference", "low", "high"], []
+    for k in sorted({1, n}):
+        was, now, *points = table.loc[f"pass@{k}", columns].astype(float).tolist()
+        difference, low, high = (f"{100 * x:+.1f}" for x in points)
+        parts.append(
+            f"Pass@{k} goes from {percent(was)} to {percent(now)} "
+            f"(difference {difference} points, 95 % interval {low} to {high})"
+        )
     return f"Pass@k against k, before and after training. {'; '.join(parts)}."
 
 
 def _headline(figure: Figure, rollouts: Rollouts, group: int, tau: float) -> None:
-    figure.get_layout_engine().set(h_pad=0.09)
+    figure.set_layout_engine("constrained", h_pad=0.09)
     figure.suptitle(f"Prompt {rollouts.problems[group].prompt}   τ = {tau:g}", fontsize=12, x=0.01, ha="left")
 
 
@@ -92,18 +102,6 @@ def plot_group_weights(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figu
         ax.set_ylim(0, min(1.05, 1.25 * top))
     _headline(figure, rollouts, group, tau)
     return figure
-
-
-def path_words(path: Path, shares: Shares, group: int) -> str:
-    """One path of one prompt in words, with numbers."""
-    n = int(shares.size_P[group])
-    if n < 2:
-        return f"{path.name} path: " + (f"one {path.verdict} rollout with all the weight" if n else "empty")
-    return (
-        f"{path.name} path: {n} {path.verdict} rollouts count as {shares.ess_P[group]:.1f}, "
-        f"largest share {percent(shares.largest_P[group])} (equal share {percent(1 / n)}), "
-        f"entropy {shares.entropy_P[group]:.2f} of {np.log(n):.2f} nats"
-    )
 
 
 def alt_group_weights(rollouts: Rollouts, group: int, tau: float = 1.0) -> str:
@@ -151,14 +149,6 @@ def plot_effective_sample_size(rollouts: Rollouts, tau: float = 1.0) -> Figure:
     return figure
 
 
-def kept_words(path: Path, shares: Shares) -> str:
-    several = shares.size_P > 1
-    if not several.any():
-        return f"no group has two rollouts on the {path.name} path"
-    median = percent(np.median(shares.kept_P[several]))
-    return f"{path.name} path keeps {median} of its rollouts (median of {several.sum()} groups with two or more)"
-
-
 def alt_effective_sample_size(rollouts: Rollouts, tau: float = 1.0) -> str:
     words = "; ".join(kept_words(path, weigh(path, tau)) for path in paths(rollouts))
     return f"Effective sample size against path size at τ = {tau:g}, all {len(rollouts.problems)} groups. The {words}."
@@ -193,17 +183,42 @@ def plot_tau_curves(rollouts: Rollouts, taus) -> Figure:
 def alt_tau_curves(rollouts: Rollouts, taus) -> str:
     table = tau_table(rollouts, [min(taus), 1.0, max(taus)])
     words = [
-        f"{name} path keeps " + ", ".join(f"{percent(r.kept)} at τ = {r.tau:g}" for r in rows.itertuples())
+        f"{name} path keeps "
+        + ", ".join(f"{percent(kept)} at τ = {tau:g}" for kept, tau in zip(rows.kept, rows.tau, strict=True))
         for name, rows in table.groupby("path")
     ]
     return f"Three panels against τ, medians over groups. Of its rollouts the {'; the '.join(words)}."
 
 
-def token_texts(rollouts: Rollouts, row: int) -> list[str]:
-    """What stands in each token's cell: its character where tokens are characters, ⏎ for EOS; else nothing."""
-    n, response = int(rollouts.length_B[row]), rollouts.responses[row]
-    ended = rollouts.finish_reason[row] == "stop"
-    return [*response, "⏎"][:n] if len(response) + ended == n else [""] * n
+def plot_solved_tau(rollouts: Rollouts, ess_fraction: float = 0.5) -> Figure:
+    """The tau that keeps `ess_fraction` of each path's rollouts: how many groups want which tau."""
+    figure = new_figure(7.2, 3.4)
+    ax = figure.subplots()
+    solved = solved_taus(rollouts, ess_fraction)
+    everything = np.concatenate(list(solved.values()))
+    bins = np.geomspace(everything.min() * 0.99, max(everything.max(), 1.0) * 1.3, 40)
+    for name, taus in solved.items():
+        colour = COLOURS["correct" if name == "student" else "wrong"]
+        hatch = "//" if name == "teacher" else None
+        bars = ax.stairs(np.histogram(taus, bins)[0], bins, fill=True, color=colour, alpha=0.35, hatch=hatch)
+        bars.set(edgecolor=colour, linewidth=1.4, label=f"{name} path")
+    ax.axvline(1, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    ax.annotate("the paper's τ = 1", (1, 0.94), (-5, 0), ("data", "axes fraction"), "offset points", ha="right")
+    ax.margins(y=0.15)
+    ax.set_ylim(bottom=0)
+    tidy(ax, f"τ that keeps {percent(ess_fraction)} of the path", "τ (log scale)", "groups")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.legend(loc="upper left", frameon=False, fontsize=10)
+    return figure
+
+
+def alt_solved_tau(rollouts: Rollouts, ess_fraction: float = 0.5) -> str:
+    words = []
+    for name, taus in solved_taus(rollouts, ess_fraction).items():
+        low, middle, high = np.quantile(taus, [0.1, 0.5, 0.9])
+        words.append(f"{name} path: median {middle:.3f}, 80 % of {len(taus)} groups from {low:.3f} to {high:.3f}")
+    return f"Histogram of the τ that keeps {percent(ess_fraction)} of each path. {'; '.join(words).capitalize()}."
 
 
 def plot_flow(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figure:

@@ -7,6 +7,7 @@ solutions and is often wrong: a base model in miniature. `scope-lab models build
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -83,12 +84,12 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 
 
 def training_batch(task: Countdown, tokenizer, recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and labels (batch, length) of one step, a function of the seed and the step alone; prompts carry no loss."""
+    """Inputs and labels (batch, length) of one step, by seed and step alone; prompts carry no loss."""
     stream = task.derivations("train", seed=recipe.seed * 1_000_003 + step)
     rows = []
-    for problem, response in islice(stream, recipe.batch_size):
-        prompt = tokenizer(problem.prompt).input_ids
-        rows.append((prompt, tokenizer(response, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]))
+    for problem, solution in islice(stream, recipe.batch_size):
+        solution_ids = tokenizer(solution, add_special_tokens=False).input_ids
+        rows.append((tokenizer(problem.prompt).input_ids, [*solution_ids, tokenizer.eos_token_id]))
     width = max(len(prompt) + len(response) for prompt, response in rows)
     tokens = torch.full((len(rows), width), tokenizer.pad_token_id)
     labels = torch.full((len(rows), width), -100)
@@ -105,10 +106,10 @@ def pretrain(name: str, folder: Path, progress: Callable = tqdm) -> None:
     model = build_model(recipe, tokenizer).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, recipe.steps // 20, recipe.steps)
-    partial = folder.with_name(folder.name + ".partial.pt")
+    unfinished = folder.with_name(folder.name + ".partial.pt")
     start = 0
-    if partial.exists():
-        state = torch.load(partial, weights_only=True)
+    if unfinished.exists():
+        state = torch.load(unfinished, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -133,11 +134,11 @@ def pretrain(name: str, folder: Path, progress: Callable = tqdm) -> None:
                 "schedule": schedule.state_dict(),
                 "step": step + 1,
             }
-            torch.save(state, partial.with_suffix(".tmp"))
-            os.replace(partial.with_suffix(".tmp"), partial)
+            torch.save(state, unfinished.with_suffix(".tmp"))
+            os.replace(unfinished.with_suffix(".tmp"), unfinished)
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    partial.unlink(missing_ok=True)
+    unfinished.unlink(missing_ok=True)
 
 
 def build_countdown(folder: Path, problems: int = 500, samples: int = 32) -> None:
@@ -165,7 +166,7 @@ def build_countdown(folder: Path, problems: int = 500, samples: int = 32) -> Non
             samples,
             label=f"countdown-{name}",
             split="test",
-            progress=lambda batches, name=name: tqdm(batches, desc=f"measure {name}", unit="batch"),
+            progress=partial(tqdm, desc=f"measure {name}", unit="batch"),
         )
         parameters = sum(p.numel() for p in model.parameters())
         card = model_card(name, recipe, parameters, evaluation)
@@ -205,7 +206,8 @@ Made from nothing by `scope-lab models build countdown` (float32, seed {recipe.s
 ## Measured
 
 {len(evaluation.problem_ids)} test problems, {evaluation.n_samples} samples each at temperature
-{evaluation.settings["temperature"]:g}, sampling seed {evaluation.settings["seed"]}; 95 % bootstrap intervals over problems.
+{evaluation.settings["temperature"]:g}, sampling seed {evaluation.settings["seed"]}; 95 % bootstrap intervals over
+problems.
 
 | | mean | interval |
 |---|---|---|

@@ -14,6 +14,28 @@ from .errors import InputError
 from .logprobs import sequence_nll
 from .tasks import Problem, Task, Verdict, Verification
 
+# The columns of a rollouts table, a row a rollout; log-probs are lists of float32 nats.
+COLUMNS = (
+    "task",
+    "prompt_id",
+    "rollout_id",
+    "prompt",
+    "reference",
+    "response",
+    "verdict",
+    "finish_reason",
+    "token_ids",
+    "tokens",
+    "student_logp",
+    "teacher_logp",
+    "student",
+    "teacher",
+    "sampling_temperature",
+    "logprob_temperature",
+    "seed",
+    "step",
+)
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -160,7 +182,7 @@ class Rollouts:
         return ModelInput(torch.cat([prompt_BS, tokens_BT], 1), torch.cat([attention_BS, mask_BT], 1), mask_BT)
 
     def batches(self, rows: Sequence[int] | Tensor, token_budget: int) -> list[Tensor]:
-        """Split rows into batches of similar length, each of at most `token_budget` padded tokens (at least one row)."""
+        """Split rows into batches of similar length, each at most `token_budget` padded tokens (or a single row)."""
         rows = torch.as_tensor(rows)
         prompt_length_P = torch.tensor([len(prompt) for prompt in self.prompt_tokens])
         prompt_B, response_B = prompt_length_P[self.group_B[rows]], self.length_B[rows]
@@ -249,7 +271,7 @@ class Rollouts:
         verdicts = set(frame.verdict) - {str(v) for v in Verdict}
         if verdicts:
             raise InputError(f"verdict: found {sorted(verdicts)}, accepted {', '.join(Verdict)}")
-        group_codes, prompt_ids = pd.factorize(frame.prompt_id)
+        group_codes, _ = pd.factorize(frame.prompt_id)
         order = np.argsort(group_codes, kind="stable")
         frame, group_B = frame.iloc[order], torch.from_numpy(group_codes[order])
         firsts = frame.drop_duplicates("prompt_id")
@@ -294,12 +316,6 @@ class Rollouts:
             teacher=first.teacher,
             step=int(first.step),
         )
-
-
-COLUMNS = (
-    "task prompt_id rollout_id prompt reference response verdict finish_reason token_ids tokens student_logp "
-    "teacher_logp student teacher sampling_temperature logprob_temperature seed step"
-).split()
 
 
 def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[list[int]]:

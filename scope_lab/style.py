@@ -25,6 +25,12 @@ INK, FAINT = "#262626", "#D9D9D9"
 ADVANTAGE = LinearSegmentedColormap.from_list("advantage", ["#8E4A9E", "#FFFFFF", "#1B8A5A"])
 
 
+def canvas_of(figure: Figure) -> FigureCanvasAgg:
+    """The figure's Agg canvas; a figure that came from elsewhere gets one."""
+    canvas = figure.canvas
+    return canvas if isinstance(canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure in inches with its own Agg canvas and constrained layout."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
@@ -48,7 +54,7 @@ def png(figure: Figure, dpi: int = 144) -> bytes:
     """The figure as a PNG of 256 colours: a third of the size, and no difference that an eye can see."""
     from PIL import Image
 
-    canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
+    canvas = canvas_of(figure)
     figure.set_dpi(dpi)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
@@ -65,12 +71,3 @@ def show(figure: Figure, alt: str) -> None:
     metadata = {"image/png": {"alt": alt, "width": width}}
     display({"image/png": png(figure), "text/plain": alt}, raw=True, metadata=metadata)
     display(Markdown(f"*{alt}*"))
-
-
-def percent(value: float) -> str:
-    """0.0713 -> "7.1 %", 0.713 -> "71 %", 0.9991 -> "99.9 %": never 100 % for less, but for rounding at 1e-5."""
-    if value < 0.0995:
-        return f"{100 * value:.1f} %"
-    if value < 0.99 or value > 1 - 1e-5:
-        return f"{100 * value:.0f} %"
-    return f"{min(100 * value, 99.99):.{1 if value < 0.999 else 2}f} %"

@@ -108,7 +108,7 @@ class ScopeTrainer:
     # The loop
 
     def train(self) -> list[dict]:
-        """Train to config.steps, with evaluation, checkpoints and a bar. Ctrl-C ends after the step, with a checkpoint."""
+        """Train to config.steps, with evaluation, checkpoints and a bar. Ctrl-C ends after the step and saves."""
         config, started = self.config, time.time()
         if config.tracker_names:
             self.accelerator.init_trackers("scope-lab", config=vars(config))
@@ -190,7 +190,7 @@ class ScopeTrainer:
         """Ask the teacher about the rollouts that need it: SCOPE's wrong ones, or all for on-policy distillation.
 
         Returns which rollouts are usable, (B,) bool: those without a verdict are not, nor those of which the teacher
-        gave a number that is not finite (it is dropped, never replaced); and the starting student's log-probs for kl_coef.
+        gave a number that is not finite (dropped, never replaced); and the starting student's log-probs for kl_coef.
         """
         known_B = rollouts.known_B
         usable_B = torch.ones_like(known_B) if self.spec.baseline in ("opd", "kd") else known_B.clone()
@@ -237,7 +237,7 @@ class ScopeTrainer:
     def step_problems(self) -> list[Problem]:
         """The next prompts of an endless shuffled walk through the training problems, each once an epoch."""
         P, n = self.config.prompts_per_step, len(self.problems)
-        chosen = []
+        chosen: list[Problem] = []
         for position in range(self.step * P, (self.step + 1) * P):
             epoch, place = divmod(position, n)
             if not chosen or place == 0:

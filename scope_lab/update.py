@@ -53,7 +53,7 @@ def update_policy(student, optimizer, accelerator, config: ScopeConfig, method: 
 def microbatch_backward(
     student, accelerator, config: ScopeConfig, method: Method, batch: Batch, kl_B: Tensor, rows: Tensor
 ) -> dict:
-    """Forward and backward of some rows; gradients add up. The log-ratio is that of the student as it is now (Eq. 2)."""
+    """Forward and backward of some rows; gradients add up. The log-ratio is of the student as it is now (Eq. 2)."""
     rollouts, device = batch.rollouts, accelerator.device
     inputs = rollouts.model_input(rows).to(device)
     T, mask_BT = inputs.n_response, inputs.mask_BT

@@ -13,13 +13,13 @@ import ipywidgets
 import numpy as np
 from PIL import Image
 
-from .explore import mixed_groups, paths, weigh
-from .plots import ess_axes, ess_points, jitter, kept_words, path_words, weight_bars
+from .explore import kept_words, mixed_groups, path_words, paths, weigh
+from .plots import ess_axes, ess_points, jitter, weight_bars
 from .rollouts import Rollouts
-from .style import INK, new_figure
+from .style import INK, canvas_of, new_figure
 
 # A SelectionSlider over these, because the browser rewrites the value of a FloatLogSlider that is set from Python.
-TAUS = (0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+TAUS: tuple[float, ...] = (0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 TAUS += (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)
 
 
@@ -33,7 +33,7 @@ class Frames:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def get(self, key, draw) -> bytes:
+    def get(self, key, draw):
         if key not in self._frames:
             self._frames[key] = draw()
             if len(self._frames) > self.size:
@@ -79,7 +79,7 @@ class TauFigure:
             for bar in bars:
                 bar.set_animated(True)
         self.rows = [path.members(group) for path in self.paths]
-        canvas = self.figure.canvas
+        canvas = canvas_of(self.figure)
         if self.group is None:  # the third panel is drawn once
             for ax in self.axes[:2]:
                 ax.set_visible(False)
@@ -96,7 +96,7 @@ class TauFigure:
         """One picture as PNG."""
         if group != self.group:
             self._choose(group)
-        canvas = self.figure.canvas
+        canvas = canvas_of(self.figure)
         canvas.restore_region(self.background)
         for ax, bars, rows, share in zip(self.axes, self.bars, self.rows, shares, strict=False):
             for bar, weight in zip(bars, share.weights_B[rows], strict=True):

@@ -549,7 +549,9 @@ def test_clip_is_inert_at_one_update_a_batch():
     assert_same(batch.loss(clip=0.2), batch.loss(), 0)
 
 
-@pytest.mark.parametrize("advantage, logp, clipped", [(1, 0.5, True), (1, -0.5, False), (-1, -0.5, True), (-1, 0.5, False)])
+@pytest.mark.parametrize(
+    "advantage, logp, clipped", [(1, 0.5, True), (1, -0.5, False), (-1, -0.5, True), (-1, 0.5, False)]
+)
 def test_clip_stops_only_steps_away_from_the_old_policy(advantage, logp, clipped):
     logp_BT = torch.tensor([[logp]], requires_grad=True)
     mask_BT = torch.ones(1, 1, dtype=torch.bool)
@@ -642,9 +644,7 @@ def test_path_gradient_is_no_longer_than_its_longest_rollout_gradient(seed, tau,
     def gradient(rows):
         logp_BT = linear_policy_logp(theta, tokens_BT[rows])
         correct_B, group_B = torch.full((len(rows),), correct), torch.zeros(len(rows))
-        advantages_BT = scope_advantages(
-            logp_BT.detach(), teacher_BT[rows], mask_BT[rows], correct_B, group_B, tau
-        )
+        advantages_BT = scope_advantages(logp_BT.detach(), teacher_BT[rows], mask_BT[rows], correct_B, group_B, tau)
         return torch.autograd.grad(policy_loss(logp_BT, None, advantages_BT, mask_BT[rows]), theta)[0]
 
     path, alone = gradient(torch.arange(6)), [gradient(torch.tensor([i])) for i in range(6)]

@@ -30,7 +30,7 @@ class LogprobRecorder(LogitsProcessor):
         if self.log_probs_BV is not None:
             self.columns.append(self.log_probs_BV.gather(1, tokens_B[:, None]).squeeze(1))
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self._score(input_ids[:, -1])
         self.log_probs_BV = torch.log_softmax(scores.float() / self.temperature, dim=-1)
         return scores
@@ -43,7 +43,7 @@ class LogprobRecorder(LogitsProcessor):
 
 @contextmanager
 def _own_generation_config(model):
-    """`generate` fills what a call leaves at its default from the model's own config (top-k, penalties): keep it out."""
+    """`generate` fills a call's gaps from the model's own config (top-k, penalties): keep that out."""
     kept, was_training = model.generation_config, model.training
     model.generation_config = GenerationConfig()
     model.eval()

@@ -1,4 +1,4 @@
-"""Tasks by name: `load_task("countdown")`, `load_task("countdown:hard")`, `load_task("countdown:my_problems.jsonl")`."""
+"""Tasks by name: `load_task("countdown")`, `load_task("countdown:hard")`, `load_task("countdown:mine.jsonl")`."""
 
 from ..errors import InputError
 from .base import SPLITS, Problem, Task, Verdict, Verification

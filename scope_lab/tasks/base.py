@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem: `prompt` is what the student reads (before any chat template), `reference` what the verifier reads."""
+    """`prompt` is what the student reads (before any chat template), `reference` what the verifier reads."""
 
     id: str
     prompt: str
@@ -34,7 +34,7 @@ class Problem:
 class Verification:
     """A verdict, why (a short fixed phrase, so that reasons can be counted), and the answer in a canonical form.
 
-    Two responses with the same `answer` count as one solution when diversity is measured; None where there is no answer.
+    Responses with the same `answer` count as one solution when diversity is measured; None: no answer.
     """
 
     verdict: Verdict

@@ -140,9 +140,7 @@ class Countdown:
         wanted = 1_000 if n is None else n
         chosen: dict[str, Problem] = {}
         rejected: set[str] = set()
-        attempts = 0
-        for problem, _ in self.derivations(split, seed) if wanted else ():
-            attempts += 1
+        for attempts, (problem, _) in enumerate(self.derivations(split, seed) if wanted else ()):
             if problem.id not in chosen and problem.id not in rejected:
                 if self._difficult_enough(problem):
                     chosen[problem.id] = problem
@@ -194,14 +192,14 @@ class Countdown:
                     return wrong("number not available")
                 pool.remove(held)
                 operands.append(held[1])
-            value = apply_operation(a, operation, b)
-            if value is None:
+            result = apply_operation(a, operation, b)
+            if result is None:
                 return wrong("negative or fractional result")
-            if value != claimed:
+            if result != claimed:
                 return wrong("wrong arithmetic")
-            if value > self.difficulty.max_value:
+            if result > self.difficulty.max_value:
                 return wrong("result too large")
-            pool.append((value, join_expressions(operands[0], operation, operands[1])))
+            pool.append((result, join_expressions(operands[0], operation, operands[1])))
         if len(pool) > 1:
             return wrong("numbers left over")
         if pool[0][0] != target:

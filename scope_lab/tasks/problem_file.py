@@ -30,8 +30,8 @@ def read_number(text: str) -> Fraction | None:
 class ProblemFile:
     """A file of problems. Without a `judge` a response is correct where its last number equals the answer's.
 
-    Splits are by a hash of the problem's text, so they stay disjoint when the file grows. A bad line is refused with its
-    number; nothing is skipped in silence.
+    Splits are by a hash of the problem's text, so they stay disjoint when the file grows. A bad line is refused with
+    its number; nothing is skipped in silence.
     """
 
     def __init__(self, path: str | Path, judge: Task | None = None):

@@ -16,7 +16,7 @@ class LocalTeacher:
         self.tokens_per_batch = tokens_per_batch
 
     def score(self, rollouts: Rollouts, rows: Tensor, temperature: float) -> Tensor:
-        """Log-probabilities (len(rows), T) of those rollouts' tokens at `temperature`, float32 nats; NaN where masked."""
+        """Log-probs (len(rows), T) of those rollouts' tokens at `temperature`, float32 nats; NaN where masked."""
         return score(self.model, rollouts, rows, temperature, self.tokens_per_batch)
 
 

@@ -1,0 +1,156 @@
+"""The command line: what it prints, and that every mistake gives one clear line and exit code 2."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scope_lab.cli import main
+from scope_lab.models import DATA
+
+QUICK = "train --pair countdown --prompts-per-step 4 --rollouts-per-prompt 4 --eval-problems 8 --eval-samples 4".split()
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def other_tokenizer(tmp_path) -> Path:
+    """The bundled student with two digits swapped in its tokenizer."""
+    folder = tmp_path / "swapped"
+    shutil.copytree(DATA / "models" / "countdown-student", folder)
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["3"], vocabulary["4"] = vocabulary["4"], vocabulary["3"]
+    path.write_text(json.dumps(content))
+    return folder
+
+
+MISTAKES = [
+    (["--tau", "0"], "tau: found 0.0, accepted above 0"),
+    (["--tau", "-2"], "tau: found -2.0, accepted above 0"),
+    (["--tau", "warm"], "tau: found 'warm', accepted a number above 0, inf or auto"),
+    (["--tau", "nan"], "tau: found nan"),
+    (["--method", "scoop"], "did you mean scope?"),
+    (["--method", "grpo", "--tau", "2"], "tau: has no effect with method grpo"),
+    (["--ess-fraction", "0.3"], "ess_fraction: has no effect without tau=auto"),
+    (["--steps", "many"], "steps: found 'many', accepted a whole number"),
+    (["--steps", "0"], "steps: found 0, accepted above 0"),
+    (["--student", "./nowhere"], "model: ./nowhere is not a folder"),
+    (["--student", "."], "no config.json"),
+    (["--task", "chess"], "task: found 'chess', accepted countdown"),
+    (["--task", "missing.jsonl"], "task: missing.jsonl is not a file"),
+    (["--pair", "romeo"], "pair: found 'romeo', accepted countdown"),
+    (["--recipe", "none-such"], "recipe: none-such is neither a file nor one of"),
+    (["--max-new-tokens", "4000"], "max_new_tokens: found 4000"),
+    (["--top-p", "1.5"], "top_p: found 1.5"),
+    (["--trackers", "abacus"], "trackers: found abacus"),
+    (["--learning_rat", "1"], "unrecognized arguments"),
+    (["--device", "tpu"], "device: found 'tpu'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_a_wrong_setting_is_one_line_and_writes_nothing(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "marker").touch()
+    code, out, err = run(capsys, *QUICK, "--steps", "1", "--out", "run", *arguments)
+    assert code == 2 and out == ""
+    assert message in err and err.count("\n") == 1 and err.startswith("scope-lab: ")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_wrong_line_in_a_task_file_is_named(capsys, tmp_path):
+    file = tmp_path / "problems.jsonl"
+    file.write_text('{"id": 1, "problem": "8,3,5,2=21:", "answer": "21"}\n{"id": 2, "problem": "8,3\n')
+    code, _, err = run(capsys, *QUICK, "--out", tmp_path / "run", "--task", f"countdown:{file}")
+    assert code == 2 and "problems.jsonl line 2: not JSON" in err and err.count("\n") == 1
+
+
+def test_tokenizers_that_differ_are_refused(capsys, tmp_path, other_tokenizer):
+    code, _, err = run(capsys, *QUICK, "--teacher", other_tokenizer, "--out", tmp_path / "run")
+    assert code == 2 and "tokenizers differ" in err and "--allow-mismatch" in err and err.count("\n") == 1
+
+
+def test_recipes_with_mistakes_are_named(capsys, tmp_path):
+    for content, message in (
+        ("taau: 1", "unknown setting 'taau' (did you mean tau?)"),
+        ("tau: [1", "is not YAML"),
+        ("- 1", "holds no settings"),
+        ("steps: 1.5", "steps: found 1.5, accepted a whole number"),
+    ):
+        recipe = tmp_path / "mine.yaml"
+        recipe.write_text(content)
+        code, _, err = run(capsys, "train", "--recipe", recipe, "--out", tmp_path / "run")
+        assert code == 2 and message in err and "mine.yaml" in err and err.count("\n") == 1
+
+
+def test_a_folder_that_holds_another_run_is_refused_and_kept(capsys, tmp_path):
+    out = tmp_path / "run"
+    assert run(capsys, *QUICK, "--steps", "1", "--out", out)[0] == 0
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    code, _, err = run(capsys, *QUICK, "--steps", "1", "--out", out)
+    assert code == 2 and "holds another run" in err and "--resume" in err
+    code, _, err = run(capsys, *QUICK, "--steps", "2", "--tau", "3", "--out", out, "--resume")
+    assert code == 2 and "tau: the run in" in err
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_train_evaluate_rollout_compare_work_together(capsys, tmp_path):
+    out = tmp_path / "run"
+    code, text, _ = run(capsys, *QUICK, "--steps", "2", "--out", out)
+    assert code == 0 and "avg@4" in text and "pass@4" in text and "interval" in text
+    assert (out / "before_after.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("countdown-student", out / "model"):
+        file = tmp_path / f"{Path(name).name}.json"
+        arguments = ["--pair", "countdown", "--model", name, "--problems", "6", "--samples", "4", "--out", file]
+        code, text, _ = run(capsys, "evaluate", *arguments)
+        assert code == 0 and "pass@4" in text
+    code, text, _ = run(capsys, "compare", tmp_path / "countdown-student.json", tmp_path / "model.json")
+    assert code == 0 and "6 held-out problems" in text
+    assert run(capsys, "compare", out)[0] == 0
+    code, text, _ = run(
+        capsys, "rollout", "--pair", "countdown", "--problems", "3", "--samples", "2", "--out", tmp_path / "r.parquet"
+    )
+    assert code == 0 and text.startswith("6 rollouts")
+
+
+def test_compare_refuses_what_cannot_be_compared(capsys, tmp_path):
+    assert run(capsys, "compare", tmp_path)[0] == 2
+    (tmp_path / "broken.json").write_text("{")
+    code, _, err = run(capsys, "compare", tmp_path / "broken.json")
+    assert code == 2 and "cannot be read" in err
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "rollout", "compare", "models", "models build"])
+def test_help_is_there_for_every_command(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert stop.value.code == 0 and "usage: scope-lab" in capsys.readouterr().out
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "scope_lab", *QUICK, "--steps", "400", "--eval-problems", "0", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.time() + 120
+    while time.time() < deadline and not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text()):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    text, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "--resume goes on" in text
+    done = len((out / "metrics.jsonl").read_text().splitlines())
+    assert 0 < done < 400 and (out / "checkpoints" / f"step-{done:06d}" / "state.json").is_file()
+    assert main([*command[3:], "--resume", "--steps", str(done + 1)]) == 0
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == done + 1

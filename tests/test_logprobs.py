@@ -1,0 +1,146 @@
+"""Log-probabilities: the shift by one token, temperature, entropy, masks, and what padding must not change."""
+
+import copy
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from scope_lab import perplexity
+from scope_lab.logprobs import masked_mean, response_logprobs, response_mask, sequence_nll, token_logprobs
+
+V = 5
+
+
+class BigramModel:
+    """Fixed logits that depend on the last token read alone, so that reading one token off cannot go unseen."""
+
+    def __init__(self, dtype=torch.float32):
+        self.table_VV = torch.randn(V, V, generator=torch.Generator().manual_seed(3)).to(dtype)
+
+    def __call__(self, input_ids, attention_mask, position_ids, use_cache, logits_to_keep):
+        assert input_ids.shape == attention_mask.shape == position_ids.shape
+        self.position_ids = position_ids
+        return SimpleNamespace(logits=self.table_VV[input_ids][:, -logits_to_keep:])
+
+
+PROMPT, RESPONSE = [1, 4, 2], [0, 3, 3, 1]
+TOKENS_BL = torch.tensor([PROMPT + RESPONSE])
+ATTENTION_BL = torch.ones_like(TOKENS_BL, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_each_token_is_scored_by_the_logits_of_the_token_before_it(temperature):
+    model = BigramModel()
+    logp_BT, _ = response_logprobs(model, TOKENS_BL, ATTENTION_BL, len(RESPONSE), temperature)
+    before = [PROMPT[-1], *RESPONSE[:-1]]
+    expected = []
+    for last, token in zip(before, RESPONSE, strict=True):
+        scores = [math.exp(float(logit) / temperature) for logit in model.table_VV[last]]
+        expected.append(math.log(scores[token] / sum(scores)))
+    assert logp_BT[0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_entropy_is_that_of_the_distribution_the_token_came_from(temperature):
+    model = BigramModel()
+    model.table_VV.requires_grad_()
+    logp_BT, entropy_BT = response_logprobs(model, TOKENS_BL, ATTENTION_BL, len(RESPONSE), temperature)
+    before = torch.tensor([PROMPT[-1], *RESPONSE[:-1]])
+    distribution = torch.distributions.Categorical(logits=model.table_VV.detach()[before] / temperature)
+    torch.testing.assert_close(entropy_BT[0], distribution.entropy())
+    torch.testing.assert_close(logp_BT.detach()[0], distribution.log_prob(torch.tensor(RESPONSE)))
+    assert logp_BT.requires_grad and not entropy_BT.requires_grad
+
+
+def test_positions_count_from_the_first_real_token():
+    model = BigramModel()
+    tokens_BL = torch.tensor([[0, 0, 1, 4, 2, 0], [3, 1, 4, 2, 3, 3]])
+    attention_BL = torch.tensor([[0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]).bool()
+    response_logprobs(model, tokens_BL, attention_BL, 2)
+    assert model.position_ids[0, 2:5].tolist() == [0, 1, 2]
+    assert model.position_ids[1].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_scored_in_single_precision(dtype):
+    model = BigramModel(dtype)
+    exact = torch.log_softmax(model.table_VV.double() / 0.6, -1)
+    logits_BTV, tokens_BT = model.table_VV[None], torch.tensor([[0, 1, 2, 3, 4]])
+    logp_BT = token_logprobs(logits_BTV, tokens_BT, 0.6)
+    assert logp_BT.dtype == torch.float32
+    torch.testing.assert_close(logp_BT[0].double(), exact.diagonal(), atol=1e-5, rtol=0)
+    scored_BT, entropy_BT = response_logprobs(model, TOKENS_BL, ATTENTION_BL, 4, 0.6)
+    assert scored_BT.dtype == entropy_BT.dtype == torch.float32
+
+
+def test_double_precision_stays_double():
+    logp_BT = token_logprobs(torch.zeros(1, 2, V, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.long))
+    assert logp_BT.dtype == torch.float64
+    assert logp_BT.tolist() == [[pytest.approx(-math.log(V))] * 2]
+
+
+@pytest.mark.parametrize("left, right", [(0, 9), (9, 0), (5, 7)])
+def test_padding_moves_no_logprob_and_no_gradient_of_the_student(student, rollouts, left, right):
+    model = copy.deepcopy(student)
+    inputs = rollouts.model_input(range(0, len(rollouts), 7))
+    n = len(inputs.tokens_BL)
+
+    def score(tokens_BL, attention_BL, n_response, mask_BT):
+        model.zero_grad()
+        logp_BT, entropy_BT = response_logprobs(model, tokens_BL, attention_BL, n_response, 0.7)
+        masked_mean(logp_BT, mask_BT, 1.0).backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        return logp_BT.detach()[mask_BT], entropy_BT[mask_BT], gradient
+
+    plain = score(inputs.tokens_BL, inputs.attention_BL, inputs.n_response, inputs.mask_BT)
+    # garbage tokens, so that a padded slot that is read would show
+    before, after = torch.full((n, left), 9), torch.full((n, right), 12)
+    padded = score(
+        torch.cat([before, inputs.tokens_BL, after], 1),
+        torch.cat([before == 0, inputs.attention_BL, after == 0], 1),
+        inputs.n_response + right,
+        torch.cat([inputs.mask_BT, after == 0], 1),
+    )
+    torch.testing.assert_close(padded[0], plain[0], atol=2e-5, rtol=0)
+    torch.testing.assert_close(padded[1], plain[1], atol=2e-5, rtol=0)
+    assert (padded[2] - plain[2]).norm() < 1e-5 * plain[2].norm()
+
+
+def test_mask_ends_at_the_first_of_several_stop_tokens_and_includes_it():
+    tokens_BT = torch.tensor([[5, 7, 2, 5, 9], [9, 2, 2, 2, 2], [5, 5, 5, 5, 5], [5, 5, 5, 5, 2]])
+    mask = response_mask(tokens_BT, [2, 9])
+    assert mask.tolist() == [
+        [True, True, True, False, False],
+        [True, False, False, False, False],
+        [True, True, True, True, True],
+        [True, True, True, True, True],
+    ]
+    assert response_mask(tokens_BT, [9])[0].tolist() == [True] * 5
+
+
+def test_mask_keeps_the_first_eos_where_padding_is_eos():
+    eos = 2
+    tokens_BT = torch.tensor([[5, 6, eos, eos, eos], [eos, eos, eos, eos, eos]])
+    assert response_mask(tokens_BT, [eos]).sum(-1).tolist() == [3, 1]
+
+
+def test_perplexity_by_hand():
+    logp_BT = torch.tensor([[math.log(0.5), math.log(0.125), math.nan], [0.0, 0.0, 0.0]])
+    mask_BT = torch.tensor([[True, True, False], [True, True, True]])
+    assert perplexity(logp_BT, mask_BT).tolist() == pytest.approx([4.0, 1.0])
+    assert sequence_nll(logp_BT, mask_BT).tolist() == pytest.approx([math.log(4), 0])
+
+
+def test_perplexity_of_an_empty_response_is_not_a_number():
+    assert math.isnan(perplexity([[0.0, 0.0]], [[False, False]]).item())
+
+
+def test_masked_mean_divides_by_what_the_caller_names():
+    x = torch.tensor([1.0, math.nan, 3.0, math.inf], requires_grad=True)
+    mask = torch.tensor([True, False, True, False])
+    mean = masked_mean(x, mask, 8)
+    mean.backward()
+    assert mean.item() == 0.5
+    assert x.grad.tolist() == [0.125, 0, 0.125, 0]

@@ -1,0 +1,195 @@
+"""The trainer on the bundled pair: every method, exact resume, who is asked, and what a bad number does."""
+
+import copy
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scope_lab import ScopeConfig, ScopeTrainer
+from scope_lab.config import build_config
+from scope_lab.methods import METHODS
+from scope_lab.metrics import metric_names
+from scope_lab.models import Pair, load_pair
+from scope_lab.teachers import LocalTeacher
+from scope_lab.tasks import Problem, Verdict, Verification
+
+SMALL = {"pair": "countdown", "steps": 2, "prompts_per_step": 4, "rollouts_per_prompt": 4, "eval_problems": 0}
+TIMES = {"tokens_per_second", "seconds"}
+
+
+def small(**changes) -> ScopeConfig:
+    return build_config(None, {**SMALL, **changes})
+
+
+def trainer(config, **changes) -> ScopeTrainer:
+    return ScopeTrainer(config, progress=False, **changes)
+
+
+def without_times(history: list[dict]) -> list[dict]:
+    return [{k: v for k, v in m.items() if k not in TIMES and not k.startswith("seconds_")} for m in history]
+
+
+def weights(model) -> dict:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return load_pair("countdown")
+
+
+def fresh(pair: Pair, **changes) -> Pair:
+    """The same pair with a student of its own, so that training one test's student leaves the next one's alone."""
+    held = {"teacher": pair.teacher, "student": copy.deepcopy(pair.student), **changes}
+    return Pair(held["student"], held["teacher"], pair.tokenizer, "countdown-student", "countdown-teacher", "countdown")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_logs_the_whole_glossary(method, pair):
+    own = fresh(pair)
+    before = weights(own.student)
+    history = trainer(small(method=method, prompts_per_step=8, steps=1), pair=own).train()
+    assert list(sorted(history[-1])) == sorted(metric_names())
+    assert history[-1]["skipped_updates"] == 0 and history[-1]["grad_norm"] > 0
+    assert any(not torch.equal(before[name], p) for name, p in own.student.named_parameters())
+
+
+class AskedTeacher(LocalTeacher):
+    """Keeps what it was asked about; answers NaN for the first `broken` rollouts of every call."""
+
+    def __init__(self, model, broken: int = 0):
+        super().__init__(model, "asked")
+        self.broken, self.calls = broken, []
+
+    def score(self, rollouts, rows, temperature):
+        self.calls.append(rows.tolist())
+        logp = super().score(rollouts, rows, temperature)
+        logp[: self.broken] = torch.nan
+        return logp
+
+
+def test_the_teacher_is_asked_about_wrong_rollouts_and_no_others(pair):
+    teacher = AskedTeacher(pair.teacher)
+    run = trainer(small(steps=1, prompts_per_step=16), pair=fresh(pair), teacher=teacher)
+    run.train()
+    rollouts = run.last_batch.rollouts
+    assert teacher.calls == [(~rollouts.correct_B).nonzero().squeeze(1).tolist()]
+    assert rollouts.teacher_logp_BT[rollouts.correct_B].isnan().all()
+
+
+def test_a_failed_teacher_score_is_dropped_and_counted_never_used(pair):
+    teacher = AskedTeacher(pair.teacher, broken=3)
+    run = trainer(small(steps=1, prompts_per_step=16), pair=fresh(pair), teacher=teacher)
+    metrics = run.train()[-1]
+    dropped = teacher.calls[0][:3]
+    batch = run.last_batch
+    assert metrics["teacher_failed"] == 3
+    assert batch.coefficients.distill_B[dropped].tolist() == [0.0] * 3
+    assert metrics["skipped_updates"] == 0 and metrics["teacher_count"] == len(teacher.calls[0]) - 3
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.6])
+def test_a_teacher_equal_to_the_student_has_nothing_to_say(temperature, pair):
+    own = fresh(pair)
+    own.teacher = copy.deepcopy(own.student)
+    metrics = trainer(small(method="scope-teacher-path", steps=1, temperature=temperature), pair=own).train()[-1]
+    assert metrics["teacher_count"] > 0
+    assert abs(metrics["reverse_kl"]) < 1e-6  # two forward passes of different padding
+    assert metrics["grad_norm"] < 1e-3
+
+
+def test_the_reference_preset_scores_the_teacher_at_temperature_one(pair):
+    own = fresh(pair)
+    own.teacher = copy.deepcopy(own.student)
+    metrics = trainer(small(method="reference", steps=1, temperature=0.6), pair=own).train()[-1]
+    assert abs(metrics["reverse_kl"]) > 0.01
+
+
+class OpinionlessTask:
+    """Countdown whose verifier never has a verdict."""
+
+    name, max_new_tokens = "opinionless", 30
+
+    def __init__(self, task):
+        self.task = task
+
+    def problems(self, split: str, n=None, seed: int = 0) -> list[Problem]:
+        return self.task.problems(split, n, seed)
+
+    def verify(self, problem, response) -> Verification:
+        return Verification(Verdict.UNKNOWN, "no opinion")
+
+
+def test_rollouts_without_a_verdict_change_nothing(pair):
+    from scope_lab import load_task
+
+    own = fresh(pair)
+    before = weights(own.student)
+    metrics = trainer(small(steps=1), pair=own, task=OpinionlessTask(load_task("countdown"))).train()[-1]
+    assert metrics["student_count"] == metrics["teacher_count"] == metrics["teacher_scored"] == 0
+    assert metrics["unknown"] + metrics["truncated"] >= metrics["rollouts"]
+    assert all(torch.equal(before[name], p) for name, p in own.student.named_parameters())
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"method": "grpo", "kl_coef": 0.01}, {"lora_rank": 2}, {"updates_per_batch": 2, "clip": 0.2}]
+)
+def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(changes, tmp_path):
+    whole = trainer(small(steps=4, out=str(tmp_path / "whole"), **changes)).train()
+    trainer(small(steps=3, out=str(tmp_path / "cut"), checkpoint_every=2, **changes)).train()
+    lost = max((tmp_path / "cut/checkpoints").glob("step-*"))  # as if killed before it was complete
+    (lost / "state.json").unlink()
+    resumed = trainer(small(steps=4, out=str(tmp_path / "cut"), **changes), resume=True).train()
+    assert without_times(resumed) == without_times(whole)
+    lines = (tmp_path / "cut/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+    name = "adapter_model.safetensors" if "lora_rank" in changes else "model.safetensors"
+    ours, theirs = (load_file(tmp_path / run / "model" / name) for run in ("cut", "whole"))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_gradient_checkpointing_and_micro_batches_change_no_number(pair):
+    def after(**changes):
+        own = fresh(pair)
+        trainer(small(steps=1, **changes), pair=own).train()
+        return torch.cat([p.detach().flatten() for p in own.student.parameters()])
+
+    plain = after()
+    for changes in ({"gradient_checkpointing": True}, {"tokens_per_microbatch": 100}):
+        assert (after(**changes) - plain).abs().max() < 2e-5
+
+
+def test_a_run_folder_holds_all_that_its_tree_says(tmp_path):
+    out = tmp_path / "run"
+    config = small(out=str(out), eval_problems=4, eval_samples=4, eval_every=1, trackers="tensorboard")
+    run = trainer(config)
+    run.train()
+    assert sorted(run.evaluations) == [0, 1, 2]
+    for name in ("config.yaml", "manifest.json", "metrics.jsonl", "evaluations/step-000002.json", "model/config.json"):
+        assert (out / name).is_file(), name
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["seed"] == 0 and manifest["steps"] == 2 and "torch" in manifest["versions"]
+    assert list(out.rglob("events.out.tfevents*")), "the tracker wrote nothing"
+
+
+def test_every_training_prompt_comes_once_an_epoch(pair):
+    run = trainer(small(train_problems=10), pair=fresh(pair))
+    seen = []
+    for run.step in range(5):
+        seen += [problem.id for problem in run.step_problems()]
+    assert len(set(seen[:10])) == 10 and sorted(seen[:10]) == sorted(seen[10:20])
+    assert seen[:10] != seen[10:20]
+
+
+def test_scope_moves_the_student_towards_correct_and_towards_the_teacher(pair):
+    """Thirty small steps on the same few prompts: the reward rises and the reverse KL to the teacher falls."""
+    config = small(steps=30, prompts_per_step=8, rollouts_per_prompt=8, train_problems=8, learning_rate=1e-3)
+    history = trainer(config, pair=fresh(pair)).train()
+
+    def mean(name, part):
+        return sum(m[name] for m in part) / len(part)
+
+    assert mean("reward", history[-8:]) > mean("reward", history[:8]) + 0.1
+    assert mean("reverse_kl", history[-8:]) < mean("reverse_kl", history[:8])
