@@ -79,7 +79,7 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
 
-    def save(self, step: int, model, tokenizer, optimizer, scheduler, keep: int) -> None:
+    def save(self, step: int, model, tokenizer, optimizer, keep: int) -> None:
         """Write a checkpoint beside the old ones, give it its name in one move, then remove those beyond `keep`."""
         name = f"step-{step:06d}"
         unfinished = self.checkpoints / f".{name}.unfinished"
@@ -87,9 +87,7 @@ class RunFolder:
         unfinished.mkdir()
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
-        torch.save(
-            {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, unfinished / "optimizer.pt"
-        )
+        torch.save(optimizer.state_dict(), unfinished / "optimizer.pt")
         (unfinished / "state.json").write_text(json.dumps({"step": step}))
         final = self.checkpoints / name
         shutil.rmtree(final, ignore_errors=True)
@@ -101,15 +99,14 @@ class RunFolder:
         """Complete checkpoints, oldest first."""
         return sorted(p for p in self.checkpoints.glob("step-*") if (p / "state.json").is_file())
 
-    def restore(self, model, optimizer, scheduler) -> int:
+    def restore(self, model, optimizer) -> int:
         """Load the newest checkpoint into these objects, cut the metrics to it, return its step (0: none)."""
         step = 0
         if found := self.finished():
             newest = found[-1]
             load_weights(model, newest)
             state = torch.load(newest / "optimizer.pt", weights_only=True, map_location="cpu")
-            optimizer.load_state_dict(state["optimizer"])
-            scheduler.load_state_dict(state["scheduler"])
+            optimizer.load_state_dict(state)
             step = json.loads((newest / "state.json").read_text())["step"]
         kept = [json.dumps(metrics) for metrics in self.history() if metrics["step"] <= step]
         unfinished = self.metrics.with_name("metrics.jsonl.tmp")

@@ -18,12 +18,10 @@ class Feedback:
     mistake: str | None = None
 
     def __str__(self) -> str:
-        return f"{'✓' if self.passed else '✗'} {self.message}"
+        symbol = "✓" if self.passed else "…" if self.mistake == "not answered" else "✗"
+        return f"{symbol} {self.message}"
 
     __repr__ = __str__
-
-    def _repr_markdown_(self) -> str:
-        return f"**{'✓' if self.passed else '✗'}** {self.message}"
 
 
 @dataclass(frozen=True)
@@ -213,4 +211,4 @@ def tau_by_bisection(answer: Callable) -> Feedback:
         Mistake("fraction lost", "That loses the wanted fraction instead of keeping it.",
                 lambda x, f: solved(x, 1 - f)),
     ]  # fmt: skip
-    return judge(answer, solved, [(nll, 0.6), (nll[:5], 0.7), (nll, 0.9)], mistakes)
+    return judge(answer, solved, [(nll, 0.6), (nll[:5], 0.7), (nll, 0.8)], mistakes)

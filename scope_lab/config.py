@@ -176,6 +176,15 @@ class ScopeConfig:
     def tracker_names(self) -> list[str]:
         return [name.strip() for name in self.trackers.split(",") if name.strip()]
 
+    def learning_rate_at(self, step: int) -> float:
+        """Of the update after `step` updates: linear warm-up, then constant or a cosine to 0 at the last step."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+        if self.schedule == "constant":
+            return self.learning_rate
+        done = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
     def save(self, path: Path) -> None:
         path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
 

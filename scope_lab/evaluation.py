@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from .rollouts import Rollouts
 
 def _checked_counts(n_correct, n_samples, k: int) -> tuple[np.ndarray, np.ndarray]:
     c, n = np.broadcast_arrays(np.asarray(n_correct, dtype=float), np.asarray(n_samples, dtype=float))
-    if k < 1 or (n < k).any():
+    if k != int(k) or k < 1 or (n < k).any():
         raise ValueError(f"k: found {k}, accepted 1 to the number of samples ({int(n.min()) if n.size else 0})")
-    if ((c < 0) | (c > n)).any():
+    if not ((c >= 0) & (c <= n)).all():
         raise ValueError("n_correct: found a count outside 0..n_samples")
     return c, n
 
@@ -58,11 +59,16 @@ def bootstrap_interval(values_P, level: float = 0.95, n_resamples: int = 10_000,
     values = values[~np.isnan(values)]
     if not values.size:
         return math.nan, math.nan
-    rng = np.random.default_rng(seed)
-    # Resampled counts instead of indices: the same means, a tenth of the memory.
-    counts = rng.multinomial(values.size, np.full(values.size, 1 / values.size), size=n_resamples)
-    low, high = np.quantile(counts @ values / values.size, [(1 - level) / 2, (1 + level) / 2])
+    means = _resampled_shares(values.size, n_resamples, seed) @ values
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _resampled_shares(size: int, n_resamples: int, seed: int) -> np.ndarray:
+    """How often each of `size` values is drawn, over `size`; a row a resample. Every metric uses the same resamples."""
+    rng = np.random.default_rng(seed)
+    return (rng.multinomial(size, np.full(size, 1 / size), size=n_resamples) / size).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -89,13 +95,21 @@ class Evaluation:
 
     @classmethod
     def of(cls, rollouts: Rollouts, label: str, split: str) -> "Evaluation":
-        """Count what verified rollouts hold. Unknown verdicts count as not correct, and are reported."""
-        correct, entropies, distinct = [], [], []
-        group_B, n = rollouts.group_B.tolist(), len(rollouts) // len(rollouts.problems)
-        by_problem: list[list[int]] = [[] for _ in rollouts.problems]
-        for i, group in enumerate(group_B):
-            by_problem[group].append(i)
+        """Count what verified rollouts hold. Unknown verdicts count as not correct, and are reported.
+
+        Raises ValueError on rollouts that were not verified, or were read from a table (which holds no answers, so
+        `rollouts.verify(task)` must come first), and where problems differ in their number of rollouts.
+        """
         verifications = rollouts.verifications
+        if not verifications or any(v.verdict == "correct" and v.answer is None for v in verifications):
+            raise ValueError("rollouts: found no verified answers, accepted rollouts after rollouts.verify(task)")
+        correct, entropies, distinct = [], [], []
+        by_problem: list[list[int]] = [[] for _ in rollouts.problems]
+        for i, group in enumerate(rollouts.group_B.tolist()):
+            by_problem[group].append(i)
+        n = len(by_problem[0])
+        if any(len(rows) != n for rows in by_problem):
+            raise ValueError("rollouts: problems differ in their number of rollouts, accepted the same for all")
         for rows in by_problem:
             right = [verifications[i].answer for i in rows if verifications[i].verdict == "correct"]
             correct.append(len(right))
@@ -171,7 +185,7 @@ def compare(before: Evaluation, after: Evaluation) -> pd.DataFrame:
     for name, a, b in (
         ("task", before.task, after.task),
         ("n_samples", before.n_samples, after.n_samples),
-        ("temperature", before.settings["temperature"], after.settings["temperature"]),
+        *((name, before.settings[name], after.settings[name]) for name in before.settings if name != "seed"),
     ):
         if a != b:
             raise InputError(f"compare: {name} is {a} in {before.label}, {b} in {after.label}; accepted the same")

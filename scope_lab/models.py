@@ -61,9 +61,10 @@ def resolve(name: str) -> str:
 def load_tokenizer(name: str):
     from transformers import AutoTokenizer
 
+    source = resolve(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(name), padding_side="left")
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+    except Exception as error:  # every library under it has its own way to say that a file is not what it should be
         raise InputError(_cannot_load("tokenizer", name, error)) from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -77,12 +78,15 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # loading and saving shards; our own bars say what takes long
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise InputError(f"dtype: found {dtype!r}, accepted float32, bfloat16 or float16")
+    source = resolve(name)
     model: Any
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            resolve(name), dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
+            source, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # every library under it has its own way to say that a file is not what it should be
         raise InputError(_cannot_load("model", name, error)) from None
     return model.to(pick_device(device)).eval()
 
@@ -145,6 +149,10 @@ def check_compatible(student_tokenizer, teacher_tokenizer, student, teacher) -> 
         different = set(student_tokenizer.get_vocab().items()) ^ set(teacher_tokenizer.get_vocab().items())
         example = sorted({token for token, _ in different})[0]
         raise InputError(f"tokenizers differ in {len(different)} entries, {example!r} among them" + override)
+    for role, model in (("student", student), ("teacher", teacher)):
+        rows = model.get_input_embeddings().num_embeddings
+        if rows < len(student_tokenizer):
+            raise InputError(f"embeddings: the {role} has {rows}, the tokenizer {len(student_tokenizer)} tokens")
     if student_tokenizer.chat_template != teacher_tokenizer.chat_template:
         raise InputError("chat templates of student and teacher differ" + override)
     ours, theirs = (

@@ -155,23 +155,23 @@ def rollout_coefficients(
     correct_B: Tensor,
     group_B: Tensor,
     length_B: Tensor,
-    known_B: Tensor | None = None,
+    usable_B: Tensor | None = None,
     tau: float | str = 1.0,
     ess_fraction: float = 0.5,
 ) -> Coefficients:
     """Route a step's rollouts and give each its two coefficients.
 
     student_nll_B, teacher_nll_B  (B,) nats per token; the teacher's is read on wrong rollouts only
-    correct_B, known_B            (B,) bool: the verdict, and whether there is one; without one a rollout has no part
-                                  in SCOPE, GRPO and PSR (opd and kd read no verdict)
+    correct_B, usable_B           (B,) bool: the verdict; which rollouts may be used at all: those with a verdict
+                                  (opd and kd read none) on which the teacher did not fail
     group_B, length_B             (B,) int: prompt of each rollout; response tokens
     tau                           > 0, or "auto": solved for each path and prompt so as to keep `ess_fraction`
     An empty path contributes nothing. Raises ValueError on an unknown method, and as `group_weights` does.
     """
     spec = get_method(method)
     correct_B = torch.as_tensor(correct_B).bool()
-    known_B = torch.ones_like(correct_B) if known_B is None else torch.as_tensor(known_B).bool()
-    right_B, wrong_B = correct_B & known_B, ~correct_B & known_B
+    usable_B = torch.ones_like(correct_B) if usable_B is None else torch.as_tensor(usable_B).bool()
+    right_B, wrong_B = correct_B & usable_B, ~correct_B & usable_B
     zero_B = torch.zeros(correct_B.shape, dtype=torch.float32, device=correct_B.device)
     reward_B, distill_B, weights_B, tau_B = zero_B, zero_B, zero_B, torch.full_like(zero_B, math.nan)
     paths = [(spec.student_power, right_B, student_nll_B), (spec.teacher_power, wrong_B, teacher_nll_B)]
@@ -195,13 +195,13 @@ def rollout_coefficients(
         reward_B, distill_B = shares
         weights_B = reward_B + distill_B
     elif spec.baseline == "grpo":
-        reward_B = grpo_advantages(correct_B, known_B, group_B)
+        reward_B = grpo_advantages(correct_B, usable_B, group_B)
     elif spec.baseline == "psr":
         reward_B = right_B.float()
     elif spec.baseline == "kd":
-        reward_B = torch.ones_like(zero_B)
+        reward_B = usable_B.float()
     elif spec.baseline == "opd":
-        distill_B = torch.ones_like(zero_B)
+        distill_B = usable_B.float()
     prompts, rollouts = torch.unique(group_B).numel(), correct_B.numel()
     tokens, right_tokens = int(length_B.sum()), int(length_B[right_B].sum())
     of_reward, of_distill = {
@@ -254,6 +254,15 @@ def scope_advantages(
     mask_BT, group_B = torch.as_tensor(mask_BT).bool(), torch.as_tensor(group_B)
     correct_B = torch.as_tensor(correct_B).bool()
     known_B = torch.ones_like(correct_B) if known_B is None else torch.as_tensor(known_B).bool()
+    for name, found, wanted in (
+        ("teacher_logp_BT", teacher_logp_BT, student_logp_BT.shape),
+        ("mask_BT", mask_BT, student_logp_BT.shape),
+        ("correct_B", correct_B, student_logp_BT.shape[:1]),
+        ("known_B", known_B, student_logp_BT.shape[:1]),
+        ("group_B", group_B, student_logp_BT.shape[:1]),
+    ):
+        if found.shape != wanted:
+            raise ValueError(f"{name}: found shape {tuple(found.shape)}, accepted {tuple(wanted)} of student_logp_BT")
     coefficients = rollout_coefficients(
         spec,
         sequence_nll(student_logp_BT, mask_BT),

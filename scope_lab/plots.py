@@ -58,7 +58,7 @@ def alt_before_after(before: Evaluation, after: Evaluation) -> str:
     table, n = compare(before, after), before.n_samples
     columns, parts = ["before", "after", "difference", "low", "high"], []
     for k in sorted({1, n}):
-        was, now, *points = table.loc[f"pass@{k}", columns].astype(float).tolist()
+        was, now, *points = np.asarray(table.loc[f"pass@{k}", columns], dtype=float).tolist()
         difference, low, high = (f"{100 * x:+.1f}" for x in points)
         parts.append(
             f"Pass@{k} goes from {percent(was)} to {percent(now)} "
@@ -79,16 +79,16 @@ def weight_bars(ax, path: Path, shares: Shares, group: int, ylabel: bool = True)
     bars = ax.bar(np.arange(len(rows)), shares.weights_B[rows], color=colour, width=0.78, edgecolor="white")
     tidy(ax, path_title(path, len(rows)), "", "weight, share of the path" if ylabel else "")
     ax.set_xlabel(f"rollouts by {path.name}'s perplexity, per token", fontsize=10.5, color=INK)
-    ax.yaxis.set_major_locator(MaxNLocator(5))
-    ax.yaxis.set_major_formatter("{x:.2f}")
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter("{x:.3g}")
     ax.set_xlim(-0.6, max(len(rows), 2) - 0.4)
     ax.set_xticks([])
     if not len(rows):
         ax.text(0.5, 0.5, "empty: contributes nothing", transform=ax.transAxes, ha="center", color=INK)
         return bars
     ax.axhline(1 / len(rows), color=INK, linestyle=(0, (4, 3)), linewidth=1)
-    ticks = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 6)).round().astype(int))
-    ax.set_xticks(ticks, [f"{np.exp(path.nll_B[rows[i]]):.3g}" for i in ticks])
+    ticks = np.arange(0, len(rows), -(-len(rows) // 6))
+    ax.set_xticks(ticks, [f"{float(path.nll_B[rows[i]].exp()):.3g}" for i in ticks])
     return bars
 
 
@@ -132,7 +132,7 @@ def ess_points(ax, path: Path, shares: Shares):
     colour, marker = COLOURS[path.verdict], MARKERS[path.verdict]
     x = shares.size_P + jitter(len(shares.size_P))
     style = {"markersize": 5, "alpha": 0.65, "markeredgecolor": "white", "markeredgewidth": 0.4}
-    (points,) = ax.plot(x, shares.ess_P, marker, color=colour, label=path_title(path), **style)
+    (points,) = ax.plot(x, shares.ess_P, marker, color=colour, label=f"{path.verdict} rollouts", **style)
     return points
 
 

@@ -39,7 +39,7 @@ class Recipe:
 
 
 RECIPES = {
-    "student": Recipe(hidden=96, layers=3, steps=1_800, learning_rate=2e-3),
+    "student": Recipe(hidden=96, layers=3, steps=1_500, learning_rate=2e-3),
     "teacher": Recipe(hidden=192, layers=4, steps=3_000, learning_rate=2e-3, seed=1),
 }
 

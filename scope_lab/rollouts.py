@@ -149,8 +149,8 @@ class Rollouts:
                 self.verifications.append(task.verify(self.problems[group], response))
 
     def select(self, rows: Sequence[int] | Tensor) -> "Rollouts":
-        """These rollouts alone, in this order; problems that lose all their rollouts go."""
-        rows = torch.as_tensor(rows)
+        """These rollouts alone (row numbers in any order, or a bool for each); problems left without rollouts go."""
+        rows = as_rows(rows)
         kept, group_B = torch.unique(self.group_B[rows], return_inverse=True)
         index = rows.tolist()
         return replace(
@@ -169,7 +169,9 @@ class Rollouts:
 
     def model_input(self, rows: Sequence[int] | Tensor) -> ModelInput:
         """Rows as model input, trimmed to the longest prompt and the longest response among them."""
-        rows = torch.as_tensor(rows)
+        rows = as_rows(rows)
+        if not self.prompt_tokens:
+            raise ValueError("rollouts: no prompt tokens; load them with a tokenizer")
         prompts = [self.prompt_tokens[i] for i in self.group_B[rows].tolist()]
         width = max(len(prompt) for prompt in prompts)
         prompt_BS = torch.full((len(prompts), width), self.pad_id)
@@ -183,7 +185,7 @@ class Rollouts:
 
     def batches(self, rows: Sequence[int] | Tensor, token_budget: int) -> list[Tensor]:
         """Split rows into batches of similar length, each at most `token_budget` padded tokens (or a single row)."""
-        rows = torch.as_tensor(rows)
+        rows = as_rows(rows)
         prompt_length_P = torch.tensor([len(prompt) for prompt in self.prompt_tokens])
         prompt_B, response_B = prompt_length_P[self.group_B[rows]], self.length_B[rows]
         batches: list[Tensor] = []
@@ -266,6 +268,9 @@ class Rollouts:
         missing = [column for column in COLUMNS if column not in frame.columns]
         if missing:
             raise InputError(f"missing columns {', '.join(missing)}")
+        for column in COLUMNS:
+            if column != "teacher_logp" and frame[column].isna().any():
+                raise InputError(f"{column}: found an empty cell, accepted a value in every row")
         if frame.empty:
             raise InputError("found no rows, accepted at least one")
         verdicts = set(frame.verdict) - {str(v) for v in Verdict}
@@ -312,10 +317,17 @@ class Rollouts:
             verifications=[Verification(Verdict(verdict), "recorded") for verdict in frame.verdict],
             sampling=Sampling(**recorded),
             prompt_tokens=encode_prompts(tokenizer, problems) if tokenizer is not None else [],
+            pad_id=tokenizer.pad_token_id if tokenizer is not None else 0,
             student=first.student,
             teacher=first.teacher,
             step=int(first.step),
         )
+
+
+def as_rows(rows: Sequence[int] | Tensor) -> Tensor:
+    """Row numbers from a list, a tensor, or a (B,) bool tensor."""
+    rows = torch.as_tensor(rows)
+    return rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows.long()
 
 
 def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[list[int]]:

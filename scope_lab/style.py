@@ -4,6 +4,7 @@ Figures are made without pyplot, so that nothing stays open and no display is ne
 """
 
 import io
+import re
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -51,13 +52,18 @@ def tidy(ax, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
 
 
 def png(figure: Figure, dpi: int = 144) -> bytes:
-    """The figure as a PNG of 256 colours: a third of the size, and no difference that an eye can see."""
-    from PIL import Image
-
+    """The figure as a small PNG."""
     canvas = canvas_of(figure)
     figure.set_dpi(dpi)
     canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    return small_png(np.asarray(canvas.buffer_rgba()))
+
+
+def small_png(pixels) -> bytes:
+    """Pixels (height, width, 3 or 4) as a PNG of 256 colours: a third of the size, and the eye sees no difference."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -70,4 +76,5 @@ def show(figure: Figure, alt: str) -> None:
     width = round(figure.get_figwidth() * 96)
     metadata = {"image/png": {"alt": alt, "width": width}}
     display({"image/png": png(figure), "text/plain": alt}, raw=True, metadata=metadata)
-    display(Markdown(f"*{alt}*"))
+    literal = re.sub(r"([*_`<>|\\])", r"\\\1", alt)
+    display(Markdown(f"*{literal}*"))

@@ -86,10 +86,10 @@ class ScopeTrainer:
         if config.lora_rank:
             student = self._with_adapter(student)
         if config.gradient_checkpointing:
-            student.gradient_checkpointing_enable()
+            # transformers renamed it; older versions know the second name alone
+            getattr(student, "activation_checkpointing_enable", student.gradient_checkpointing_enable)()
         parameters = [p for p in student.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.scheduler = self._schedule(optimizer)
         self.student, self.optimizer = self.accelerator.prepare(student, optimizer)
         self.tokenizer = self.pair.tokenizer
         self.teacher = teacher
@@ -100,7 +100,7 @@ class ScopeTrainer:
         self.step = 0
         self.history: list[dict] = []
         if self.folder and resume:
-            self.step = self.folder.restore(self.unwrapped, self.optimizer, self.scheduler)
+            self.step = self.folder.restore(self.unwrapped, self.optimizer)
             self.history = self.folder.history()
         if (config.top_p, config.top_k) != (1.0, 0) and self.spec.reads_teacher:
             warnings.warn("top_p < 1 or top_k > 0: log-ratios of sampled tokens are then biased", stacklevel=2)
@@ -149,9 +149,10 @@ class ScopeTrainer:
         clock.lap("teacher")
         coefficients = self.coefficients(rollouts, usable_B)
         batch = Batch(rollouts, coefficients, usable_B, reference_logp_BT)
+        learning_rate = self.config.learning_rate_at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
         updated = update_policy(self.student, self.optimizer, self.accelerator, self.config, self.spec, batch)
-        learning_rate = self.scheduler.get_last_lr()[0]
-        self.scheduler.step()
         clock.lap("update")
         self.step += 1
         metrics = {"step": self.step, **step_metrics(rollouts, coefficients, usable_B), **updated, **clock.seconds}
@@ -160,7 +161,7 @@ class ScopeTrainer:
         metrics["teacher_failed"] = int((rollouts.known_B & ~usable_B).sum())
         metrics["tokens_per_second"] = metrics["response_tokens"] / metrics["seconds"]
         self.last_batch = batch
-        return metrics
+        return {name: float(f"{x:.6g}") if isinstance(x, float) else x for name, x in metrics.items()}
 
     # Its stages
 
@@ -279,7 +280,6 @@ class ScopeTrainer:
                 self.unwrapped,
                 self.tokenizer,
                 self.optimizer,
-                self.scheduler,
                 self.config.keep_checkpoints,
             )
 
@@ -310,13 +310,6 @@ class ScopeTrainer:
             task_type="CAUSAL_LM",
         )
         return get_peft_model(student, adapter)
-
-    def _schedule(self, optimizer):
-        from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
-
-        if self.config.schedule == "cosine":
-            return get_cosine_schedule_with_warmup(optimizer, self.config.warmup_steps, self.config.steps)
-        return get_constant_schedule_with_warmup(optimizer, self.config.warmup_steps)
 
     def _bar(self, description: str) -> Callable:
         return lambda batches: tqdm(batches, desc=description, unit="batch", leave=False, disable=not self.progress)

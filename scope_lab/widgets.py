@@ -16,11 +16,12 @@ from PIL import Image
 from .explore import kept_words, mixed_groups, path_words, paths, weigh
 from .plots import ess_axes, ess_points, jitter, weight_bars
 from .rollouts import Rollouts
-from .style import INK, canvas_of, new_figure
+from .style import INK, canvas_of, new_figure, small_png
 
 # A SelectionSlider over these, because the browser rewrites the value of a FloatLogSlider that is set from Python.
 TAUS: tuple[float, ...] = (0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 TAUS += (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)
+STYLE = "width:1000px;max-width:100%"
 
 
 class Frames:
@@ -45,7 +46,7 @@ class Frames:
 class TauFigure:
     """Three panels at a given prompt and tau: weights on both paths, and effective sample size over all groups."""
 
-    def __init__(self, rollouts: Rollouts, dpi: int = 96):
+    def __init__(self, rollouts: Rollouts, dpi: int = 120):
         self.rollouts, self.paths = rollouts, paths(rollouts)
         self.largest = max(int(path.size_P.max()) for path in self.paths)
         self.figure = new_figure(10.4, 3.7)
@@ -62,6 +63,7 @@ class TauFigure:
         shares = [weigh(path, 1.0) for path in self.paths]
         self.points = [ess_points(ax, path, share) for path, share in zip(self.paths, shares, strict=True)]
         # Rings mark the chosen prompt among all.
+        ax.legend(handles=self.points, loc="upper left", frameon=False, fontsize=9.5, handletextpad=0.2)
         style = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.4}
         (self.rings,) = ax.plot([], [], "o", **style)
         for artist in (*self.points, self.rings):
@@ -76,8 +78,8 @@ class TauFigure:
             bars = weight_bars(ax, path, shares, group, ylabel=path.name == "student")
             ax.set_ylim(0, min(1.02, 1.08 * np.nan_to_num(shares.largest_P[group], nan=1.0)))
             self.bars.append(bars)
-            for bar in bars:
-                bar.set_animated(True)
+            for artist in (*bars, *ax.lines):  # the line of equal shares is drawn over the bars
+                artist.set_animated(True)
         self.rows = [path.members(group) for path in self.paths]
         canvas = canvas_of(self.figure)
         if self.group is None:  # the third panel is drawn once
@@ -102,6 +104,8 @@ class TauFigure:
             for bar, weight in zip(bars, share.weights_B[rows], strict=True):
                 bar.set_height(weight)
                 ax.draw_artist(bar)
+            for line in ax.lines:
+                ax.draw_artist(line)
         for points, share in zip(self.points, shares, strict=True):
             points.set_ydata(share.ess_P)
             self.axes[2].draw_artist(points)
@@ -117,14 +121,15 @@ class TauExplorer(ipywidgets.VBox):
     """Move tau over recorded rollouts: weights of a prompt's group on both paths, effective sample size of all groups.
 
     rollouts  verified, wrong ones scored by a teacher
-    group     index of the prompt to begin with; by default the first with two rollouts or more on both paths
-    groups    indices of the prompts to choose from; by default at most forty of the mixed ones
+    group     index of the prompt to begin with; by default the first of `groups`
+    groups    indices of the prompts to choose from; by default forty with several on both paths
 
     `tau`, `prompt` and `reset` are its controls: set `.value` of the first two from Python, `.click()` the third.
     """
 
     def __init__(self, rollouts: Rollouts, group: int | None = None, groups: list[int] | None = None):
-        groups = groups or mixed_groups(rollouts)[:40] or list(range(min(40, len(rollouts.problems))))
+        groups = groups or mixed_groups(rollouts, 5)[:40] or mixed_groups(rollouts)[:40]
+        groups = groups or list(range(min(40, len(rollouts.problems))))
         group = groups[0] if group is None else group
         groups = groups if group in groups else [group, *groups]
         self.rollouts, self.figure, self.frames = rollouts, TauFigure(rollouts), Frames()
@@ -171,7 +176,7 @@ class TauExplorer(ipywidgets.VBox):
         png, words = self.frames.get((group, tau), lambda: self._draw(group, tau))
         self._png, self._words = png, words
         data, said = base64.b64encode(png).decode(), html.escape(words, quote=True)
-        self.picture.value = f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{data}">'
+        self.picture.value = f'<img alt="{said}" style="{STYLE}" src="data:image/png;base64,{data}">'
         self.status.value = f'<div role="status" aria-live="polite" style="line-height:1.5">{said}</div>'
 
     def _draw(self, group: int, tau: float) -> tuple[bytes, str]:
@@ -186,5 +191,6 @@ class TauExplorer(ipywidgets.VBox):
         """The live widget, with the current picture and its words for pages without a kernel."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        data = {**(data or {}), "image/png": base64.b64encode(self._png).decode(), "text/plain": self._words}
-        return data, {**metadata, "image/png": {"alt": self._words}}
+        picture = base64.b64encode(small_png(np.asarray(Image.open(io.BytesIO(self._png))))).decode()
+        data = {**(data or {}), "image/png": picture, "text/plain": self._words}
+        return data, {**metadata, "image/png": {"alt": self._words, "width": 1000}}

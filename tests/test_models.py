@@ -129,7 +129,7 @@ def test_damaged_tokenizer_is_one_line_naming_it(folder):
 
 
 def test_unknown_dtype_is_refused():
-    with pytest.raises(ValueError, match="dtype|float33"):
+    with pytest.raises(ValueError, match="float33"):
         load_model("countdown-student", device="cpu", dtype="float33")
 
 
@@ -159,7 +159,7 @@ def swap(a, b):
 @pytest.mark.parametrize(
     "change",
     [swap("7", "8"), swap("*", "/"), rename("9", "€"), rename("7", "ß")],
-    ids="swap swap-sign rename rename".split(),
+    ids=["digits swapped", "signs swapped", "renamed", "renamed again"],
 )
 def test_tokenizers_that_differ_in_one_token_are_refused(folder, student, tokenizer, change):
     edit_json(folder / "tokenizer.json", change)

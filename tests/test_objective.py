@@ -1,4 +1,4 @@
-"""The paper's equations: weights, advantages and loss against hand-worked cases, a plain loop, and what must not matter."""
+"""The paper's equations against hand-worked cases and a plain loop, and what must not matter."""
 
 import math
 from dataclasses import replace
@@ -42,7 +42,7 @@ def weights_of(ppl, power, tau=1.0, member=None, group=None):
 
 
 class Batch:
-    """A random batch in float64: group labels that neither start at 0 nor stand together, verdicts of all three kinds."""
+    """A random batch in float64: three groups, their labels far apart and interleaved; all three verdicts."""
 
     def __init__(self, seed: int, n_rollouts: int = 11, n_tokens: int = 6):
         rng = np.random.default_rng(seed)
@@ -135,11 +135,11 @@ def plain_loss(batch: Batch, method: str, tau=1.0, clip=None, denominator=None):
                     std = float(np.std(rewards, ddof=1)) if len(rewards) > 1 else 0.0
                     reward[i] = (right[i] - sum(rewards) / len(rewards)) / (std + 1e-6)
             elif method == "opd":
-                distill[i] = 1.0
+                distill[i] = float(batch.known_B[i])  # here: whether it may be used at all
             elif method == "psr":
                 reward[i] = float(right[i])
             elif method == "kd":
-                reward[i] = 1.0
+                reward[i] = float(batch.known_B[i])
     of = {
         "prompts": (len(prompts),) * 2,
         "rollouts": (len(length),) * 2,
@@ -336,6 +336,21 @@ def test_shapes_that_differ_are_refused(shapes, function):
     nll, member, group = (torch.ones(shape) for shape in shapes)
     with pytest.raises(ValueError, match=r"nll_B.*member_B.*group_B"):
         function(nll, member.bool(), group, power=1, **_last(function))
+
+
+@pytest.mark.parametrize("short", ["student", "teacher", "mask", "correct", "group"])
+def test_advantages_of_tensors_that_do_not_fit_are_refused(short):
+    """Broadcasting would give every rollout the values of the first."""
+    arguments = {
+        "student": -torch.ones(3, 2),
+        "teacher": -2 * torch.ones(3, 2),
+        "mask": torch.ones(3, 2, dtype=torch.bool),
+        "correct": torch.tensor([False, True, False]),
+        "group": torch.zeros(3),
+    }
+    arguments[short] = arguments[short][:1]
+    with pytest.raises(ValueError):
+        scope_advantages(*arguments.values())
 
 
 def test_teacher_that_could_not_be_reached_is_refused_not_turned_into_a_number():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scope_lab import load_task
 from scope_lab.tasks import DIFFICULTIES, SPLITS, Countdown, Problem, ProblemFile, Verdict
-from scope_lab.tasks.countdown import parse_prompt, solutions
+from scope_lab.tasks.countdown import Difficulty, parse_prompt, solutions
 from scope_lab.tasks.problem_file import read_number
 
 TASK = Countdown()
@@ -59,11 +59,11 @@ def as_text(tree):
 
 @pytest.mark.parametrize(
     "response",
-    ["8*3=24,24-5=19,19+2=21", "3*8=24,24-5=19,2+19=21", "8*2=16,16+5=21,21*1=21", " 8*3=24,24+2=26,26-5=21\n"],
+    ["8*3=24,24-5=19,19+2=21", "3*8=24,24-5=19,2+19=21", "8*3=24,24+2=26,26-5=21", " 8*3=24,2+24=26,26-5=21\n"],
 )
-def test_only_the_right_ones_of_these_are_correct(response):
-    uses_a_one = "*1" in response
-    assert judge(response).verdict == (Verdict.INCORRECT if uses_a_one else Verdict.CORRECT)
+def test_every_right_way_to_the_target_is_correct(response):
+    found = judge(response)
+    assert (found.verdict, found.reason) == (Verdict.CORRECT, "target reached")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_training_stream_stays_in_its_split():
 def test_standard_problems_have_four_numbers_to_twelve_in_shuffled_order():
     problems = TASK.problems("test", 300)
     parsed = [parse_prompt(problem.prompt) for problem in problems]
-    assert all(len(numbers) == 4 and 1 <= min(numbers) and max(numbers) <= 12 for numbers, _ in parsed)
+    assert all(len(numbers) == 4 and min(numbers) >= 1 and max(numbers) <= 12 for numbers, _ in parsed)
     assert all(1 <= target <= 99 for _, target in parsed)
     assert any(numbers != sorted(numbers) for numbers, _ in parsed)
     assert all(problem.reference == str(target) for problem, (_, target) in zip(problems, parsed, strict=True))
@@ -234,9 +234,10 @@ def test_responses_fit_in_the_tokens_of_the_task(difficulty):
     assert all(len(response) < task.max_new_tokens for _, response in islice(task.derivations("train", 0), 500))
 
 
-def test_more_problems_than_there_are_is_refused():
-    with pytest.raises(ValueError, match=r"only \d+ different problems .*'test'"):
-        load_task("countdown:tiny").problems("test", 5000)
+def test_more_problems_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setitem(DIFFICULTIES, "two", Difficulty(n_numbers=2, max_number=4))
+    with pytest.raises(ValueError, match=r"only \d+ different problems .*'train', 100 asked for"):
+        Countdown("two").problems("train", 100)
 
 
 def test_no_problems_when_none_are_asked_for():

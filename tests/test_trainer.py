@@ -103,8 +103,11 @@ def test_a_teacher_equal_to_the_student_has_nothing_to_say(temperature, pair):
 def test_the_reference_preset_scores_the_teacher_at_temperature_one(pair):
     own = fresh(pair)
     own.teacher = copy.deepcopy(own.student)
-    metrics = trainer(small(method="reference", steps=1, temperature=0.6), pair=own).train()[-1]
-    assert abs(metrics["reverse_kl"]) > 0.01
+    run = trainer(small(method="reference", steps=1, temperature=0.6), pair=own)
+    run.train()
+    rollouts = run.last_batch.rollouts
+    signal_BT = (rollouts.student_logp_BT - rollouts.teacher_logp_BT)[~rollouts.correct_B]
+    assert signal_BT.abs().nanmean() > 0.05  # a teacher equal to the student, and yet a signal
 
 
 class OpinionlessTask:
@@ -127,9 +130,10 @@ def test_rollouts_without_a_verdict_change_nothing(pair):
 
     own = fresh(pair)
     before = weights(own.student)
-    metrics = trainer(small(steps=1), pair=own, task=OpinionlessTask(load_task("countdown"))).train()[-1]
+    config = small(steps=1, truncated="unknown")
+    metrics = trainer(config, pair=own, task=OpinionlessTask(load_task("countdown"))).train()[-1]
     assert metrics["student_count"] == metrics["teacher_count"] == metrics["teacher_scored"] == 0
-    assert metrics["unknown"] + metrics["truncated"] >= metrics["rollouts"]
+    assert metrics["unknown"] == metrics["rollouts"] and metrics["reward"] is None
     assert all(torch.equal(before[name], p) for name, p in own.student.named_parameters())
 
 
@@ -156,9 +160,10 @@ def test_gradient_checkpointing_and_micro_batches_change_no_number(pair):
         trainer(small(steps=1, **changes), pair=own).train()
         return torch.cat([p.detach().flatten() for p in own.student.parameters()])
 
-    plain = after()
+    start = torch.cat([p.detach().flatten() for p in pair.student.parameters()])
+    plain = after() - start
     for changes in ({"gradient_checkpointing": True}, {"tokens_per_microbatch": 100}):
-        assert (after(**changes) - plain).abs().max() < 2e-5
+        assert (after(**changes) - start - plain).norm() < 2e-3 * plain.norm()  # AdamW enlarges tiny gradients
 
 
 def test_a_run_folder_holds_all_that_its_tree_says(tmp_path):
@@ -184,12 +189,27 @@ def test_every_training_prompt_comes_once_an_epoch(pair):
 
 
 def test_scope_moves_the_student_towards_correct_and_towards_the_teacher(pair):
-    """Thirty small steps on the same few prompts: the reward rises and the reverse KL to the teacher falls."""
-    config = small(steps=30, prompts_per_step=8, rollouts_per_prompt=8, train_problems=8, learning_rate=1e-3)
+    """Twenty small steps on the same few prompts: the reward rises and the reverse KL to the teacher falls."""
+    config = small(
+        task="countdown:easy",
+        steps=20,
+        prompts_per_step=8,
+        rollouts_per_prompt=8,
+        train_problems=8,
+        learning_rate=1e-3,
+    )
     history = trainer(config, pair=fresh(pair)).train()
 
     def mean(name, part):
         return sum(m[name] for m in part) / len(part)
 
-    assert mean("reward", history[-8:]) > mean("reward", history[:8]) + 0.1
-    assert mean("reverse_kl", history[-8:]) < mean("reverse_kl", history[:8])
+    assert mean("reward", history[-5:]) > mean("reward", history[:5]) + 0.1
+    assert mean("reverse_kl", history[-5:]) < mean("reverse_kl", history[:5])
+
+
+def test_learning_rate_schedules():
+    constant = small(steps=10, warmup_steps=3, learning_rate=1.0)
+    assert [constant.learning_rate_at(step) for step in (0, 1, 2, 3, 9)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    cosine = small(steps=10, schedule="cosine", learning_rate=1.0)
+    assert cosine.learning_rate_at(0) == 1.0 and cosine.learning_rate_at(5) == pytest.approx(0.5)
+    assert 0 < cosine.learning_rate_at(9) < 0.03

@@ -71,6 +71,8 @@ def sample(
     `batch_size` counts sequences. The global random state is left as it was: `sampling.seed` alone decides.
     Raises ValueError where a prompt and its response cannot fit the model's context.
     """
+    if not problems:
+        raise InputError("problems: found none, accepted at least one")
     prompts = encode_prompts(tokenizer, problems)
     context = getattr(model.config, "max_position_embeddings", None)
     longest = max(len(prompt) for prompt in prompts)
@@ -123,14 +125,14 @@ def sample(
         group_B=group_B,
         tokens_BT=tokens_BT.where(mask_BT, pad_id),
         mask_BT=mask_BT,
+        # Only the final EOS is dropped: a special token in the middle is part of what the verifier judges.
         responses=[
-            tokenizer.decode(tokens[mask], skip_special_tokens=True)
-            for tokens, mask in zip(tokens_BT, mask_BT, strict=True)
+            tokenizer.decode(tokens[: int(mask.sum()) - int(ended)])
+            for tokens, mask, ended in zip(tokens_BT, mask_BT, ended_B, strict=True)
         ],
         finish_reason=["stop" if ended else "length" for ended in ended_B.tolist()],
         student_logp_BT=logp_BT.where(mask_BT, torch.nan),
         sampling=sampling,
         prompt_tokens=prompts,
-        student=model.name_or_path,
         pad_id=pad_id,
     )

@@ -16,12 +16,12 @@ def load_task(name: str) -> Task:
     countdown:FILE.jsonl                countdown problems from a file, judged by the countdown verifier
     """
     domain, _, detail = name.partition(":")
-    if is_problem_file(name):
-        return ProblemFile(name)
     if domain == "countdown":
         if is_problem_file(detail):
             return ProblemFile(detail, judge=Countdown())
         if detail in ("", *DIFFICULTIES):
             return Countdown(detail or "standard")
+    elif is_problem_file(name):
+        return ProblemFile(name)
     choices = ", ".join(["countdown", *(f"countdown:{d}" for d in DIFFICULTIES if d != "standard")])
     raise InputError(f"task: found {name!r}, accepted {choices}, FILE.jsonl or countdown:FILE.jsonl")

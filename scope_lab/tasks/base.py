@@ -57,9 +57,11 @@ class Task(Protocol):
         ...
 
 
-def check_split(split: str) -> None:
+def check_split(split: str, n: int | None = None) -> None:
     if split not in SPLITS:
         raise InputError(f"split: found {split!r}, accepted {', '.join(SPLITS)}")
+    if n is not None and n < 0:
+        raise InputError(f"problems: found {n}, accepted 0 or more")
 
 
 def split_of(key: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from .base import Problem, Task, Verdict, Verification, check_split, split_of
 
-NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?", re.ASCII)
+NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:/\d+)?", re.ASCII)
 
 
 def is_problem_file(name: str) -> bool:
@@ -18,7 +18,7 @@ def is_problem_file(name: str) -> bool:
 
 def read_number(text: str) -> Fraction | None:
     """The last number in a text (`1,250`, `-3.5`, `3/4`), exactly; None where there is none."""
-    found = NUMBER.findall(text[-20_000:])
+    found = NUMBER.findall(text[-20_000:].replace("\u2212", "-"))  # a typeset minus
     if not found or len(found[-1]) > 100:
         return None
     try:
@@ -67,7 +67,7 @@ class ProblemFile:
 
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The first n problems of a split in the order that `seed` gives (0: the file's order); all by default."""
-        check_split(split)
+        check_split(split, n)
         chosen = [problem for problem in self._problems if split_of(problem.prompt) == split]
         if seed:
             random.Random(seed).shuffle(chosen)

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from ..logprobs import response_logprobs
-from ..rollouts import Rollouts
+from ..rollouts import Rollouts, as_rows
 
 
 class LocalTeacher:
     """Wraps any causal language model. `tokens_per_batch` bounds padded tokens, prompt included, of one forward."""
 
     def __init__(self, model, name: str = "", tokens_per_batch: int = 16_384):
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
         self.name = name or model.name_or_path
         self.tokens_per_batch = tokens_per_batch
 
@@ -23,10 +23,13 @@ class LocalTeacher:
 @torch.no_grad()
 def score(model, rollouts: Rollouts, rows: Tensor, temperature: float, tokens_per_batch: int = 16_384) -> Tensor:
     """Log-probabilities of some rollouts under any model. With teacher = student the two agree to the last bit."""
-    rows = torch.as_tensor(rows)
+    rows = as_rows(rows)
+    was_training = model.training
+    model.eval()
     logp_BT = torch.full((len(rollouts), rollouts.mask_BT.shape[1]), torch.nan)
     for batch in rollouts.batches(rows, tokens_per_batch):
         inputs = rollouts.model_input(batch).to(model.device)
         scored, _ = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response, temperature)
         logp_BT[batch, : inputs.n_response] = scored.float().where(inputs.mask_BT, torch.nan).cpu()
+    model.train(was_training)
     return logp_BT[rows]
