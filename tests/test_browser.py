@@ -30,6 +30,11 @@ SLIDER = ".widget-slider [role=slider], .widget-slider .noUi-handle"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
+def says(words: str) -> str:
+    """A condition in the page: the explorer's status line begins with these words."""
+    return f"[...document.querySelectorAll('div[role=status]')].some(e => e.innerText.startsWith('{words}'))"
+
+
 def find_browser(playwright) -> str | None:
     """The system's Chromium or Chrome, else Playwright's own."""
     for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
@@ -104,9 +109,9 @@ def page(browser, lab):
     # Not awaited: the command's promise ends only with the last cell.
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.wait_for_selector(SLIDER, state="attached", timeout=180_000)
-    # The last exercise has run once its answer stands below it a second time.
     page.wait_for_function(f"{kernel} === 'idle'", timeout=180_000)
-    page.locator("[role=status]", has_text="τ = ").first.scroll_into_view_if_needed()
+    page.locator(SLIDER).first.scroll_into_view_if_needed()
+    page.wait_for_function(f"() => {says('τ = 1. ')}", timeout=30_000)
     yield page
     page.close()
 
@@ -121,11 +126,7 @@ def picture(page) -> str:
 
 def press(page, key: str, expected: str) -> None:
     page.locator(SLIDER).first.press(key)
-    page.wait_for_function(
-        "wanted => [...document.querySelectorAll('div[role=status]')].some(e => e.innerText.startsWith(wanted))",
-        arg=expected,
-        timeout=10_000,
-    )
+    page.wait_for_function(f"() => {says(expected)}", timeout=10_000)
 
 
 def test_the_slider_moves_by_keyboard_and_the_picture_follows(page):
@@ -147,9 +148,7 @@ def test_the_ends_of_the_slider_are_the_ends_of_the_grid(page):
 
 def test_reset_brings_slider_and_picture_back(page):
     page.get_by_role("button", name="Reset").first.click()
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('div[role=status]')].some(e => e.innerText.startsWith('τ = 1. '))"
-    )
+    page.wait_for_function(f"() => {says('τ = 1. ')}")
     first = picture(page)
     press(page, "ArrowLeft", "τ = 0.8. ")
     page.get_by_role("button", name="Reset").first.click()
