@@ -7,7 +7,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test lint types unit notebooks models bench clean
+.PHONY: help lab demo test lint types unit notebooks models results bench clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,11 @@ notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
 
 models: $(ENVIRONMENT)  ## Train the bundled student and teacher anew
 	$(BIN)/scope-lab models build countdown
+
+RUNS := data/runs/countdown
+results: $(ENVIRONMENT)  ## Tables and figure of the recorded runs
+	$(BIN)/scope-lab compare $(RUNS)-psr-seed0/evaluations/step-000000.json \
+	  $(foreach method,psr grpo opd scope,$(RUNS)-$(method)-seed0) --figure data/results/pass_at_k.png
 
 bench: $(ENVIRONMENT)  ## Time the package (tests/bench/bench_*.py)
 	$(BIN)/pytest tests/bench -s -o python_files='bench_*.py' -o python_functions='bench_*'

@@ -72,10 +72,10 @@ def build_parser() -> Parser:
     rollout.add_argument("--teacher", help="score every rollout with this model too; default: the pair's teacher")
     rollout.add_argument("--out", metavar="FILE.parquet", required=True)
 
-    compare = _command(commands, "compare", "two evaluations on the same problems, with paired intervals", run_compare)
+    compare = _command(commands, "compare", "evaluations on the same problems, with paired intervals", run_compare)
     compare.add_argument("before", help="a run folder (its last evaluation) or an evaluation file")
-    compare.add_argument("after", nargs="?", help="likewise; left out: the run's first against its last")
-    compare.add_argument("--figure", metavar="FILE.png", help="also draw Pass@k of both")
+    compare.add_argument("after", nargs="*", help="likewise, one or more; none: the run's first against its last")
+    compare.add_argument("--figure", metavar="FILE.png", help="also draw Pass@k of all")
 
     models = _command(commands, "models", "list or build the bundled models", None)
     actions = models.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Parser)
@@ -168,11 +168,11 @@ def report(run: Path) -> None:
     before, after = Evaluation.load(found[0]), Evaluation.load(found[-1])
     print(comparison_text(before, after, compare(before, after)))
     try:
-        from .plots import plot_before_after
+        from .plots import plot_pass_at_k
     except ImportError:
         print("no figure: matplotlib is not installed (pip install 'scope-lab[lab]')")
         return
-    plot_before_after(before, after).savefig(run / "before_after.png", dpi=150)
+    plot_pass_at_k([before, after]).savefig(run / "before_after.png", dpi=150)
     print(f"figure: {run / 'before_after.png'}")
 
 
@@ -295,7 +295,7 @@ def run_rollout(parsed) -> None:
 def run_compare(parsed) -> None:
     from .evaluation import Evaluation, compare
 
-    def find(name: str, place: int) -> Path:
+    def find(name: str, place: int = -1) -> Path:
         path = Path(name)
         if path.is_file():
             return path
@@ -305,13 +305,15 @@ def run_compare(parsed) -> None:
         return found[place]
 
     before = Evaluation.load(find(parsed.before, -1 if parsed.after else 0))
-    after = Evaluation.load(find(parsed.after or parsed.before, -1))
-    print(f"before: {before.label}\nafter:  {after.label}")
-    print(comparison_text(before, after, compare(before, after)))
+    afters = [Evaluation.load(find(name)) for name in parsed.after or [parsed.before]]
+    print(f"before: {before.label}")
+    for after in afters:
+        print(f"\nafter:  {after.label}")
+        print(comparison_text(before, after, compare(before, after)))
     if parsed.figure:
-        from .plots import plot_before_after
+        from .plots import plot_pass_at_k
 
-        plot_before_after(before, after).savefig(parsed.figure, dpi=150)
+        plot_pass_at_k([before, *afters]).savefig(parsed.figure, dpi=150)
         print(f"figure: {parsed.figure}")
 
 

@@ -1,7 +1,8 @@
 """One function a figure: data in, a matplotlib Figure out, and beside it a function that says the figure in words."""
 
+from itertools import cycle
+
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
@@ -21,7 +22,7 @@ from .explore import (
 )
 from .objective import scope_advantages
 from .rollouts import Rollouts
-from .style import ADVANTAGE, COLOURS, INK, MARKERS, new_figure, tidy
+from .style import ADVANTAGE, COLOURS, INK, MARKERS, METHOD_COLOURS, new_figure, tidy
 
 
 def _curve(evaluation: Evaluation) -> tuple[list[int], np.ndarray, np.ndarray]:
@@ -31,18 +32,20 @@ def _curve(evaluation: Evaluation) -> tuple[list[int], np.ndarray, np.ndarray]:
     return ks, np.array([v.mean() for v in values]), np.array([bootstrap_interval(v) for v in values])
 
 
-def plot_before_after(before: Evaluation, after: Evaluation) -> Figure:
-    """Pass@k before and after training: means over problems with 95 % bootstrap bands."""
+def plot_pass_at_k(evaluations: list[Evaluation]) -> Figure:
+    """Pass@k of evaluations on the same problems, means with 95 % bootstrap bands; the first is the baseline."""
+    first = evaluations[0]
     figure = new_figure(7.2, 4.2)
     ax = figure.subplots()
-    for evaluation, role, marker in ((before, "before", "s"), (after, "after", "o")):
+    for evaluation, marker in zip(evaluations, cycle("sovD^P"), strict=False):
         ks, mean, interval = _curve(evaluation)
-        ax.fill_between(ks, *interval.T, color=COLOURS[role], alpha=0.18, linewidth=0)
-        label = f"{evaluation.label} ({role})" if evaluation.label != role else role
-        ax.plot(ks, mean, color=COLOURS[role], marker=marker, markersize=5, linewidth=1.8, label=label)
-    n = len(before.problem_ids)
-    tidy(ax, f"{before.task}, {n} {before.split} problems", "k, samples per problem (log scale)", "Pass@k")
-    ks = sorted({*powers_of_two(before.n_samples), *powers_of_two(after.n_samples)})
+        method = evaluation.label.split()[0]
+        colour = COLOURS["before"] if evaluation is first else METHOD_COLOURS.get(method, COLOURS["after"])
+        ax.fill_between(ks, *interval.T, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(ks, mean, color=colour, marker=marker, markersize=5, linewidth=1.8, label=_label(evaluation, first))
+    n = len(first.problem_ids)
+    tidy(ax, f"{first.task}, {n} {first.split} problems", "k, samples per problem (log scale)", "Pass@k")
+    ks = powers_of_two(first.n_samples)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(ks))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -53,18 +56,24 @@ def plot_before_after(before: Evaluation, after: Evaluation) -> Figure:
     return figure
 
 
-def alt_before_after(before: Evaluation, after: Evaluation) -> str:
-    """The comparison in words: Pass@1 and Pass@n, each with its paired difference and 95 % interval."""
-    table, n = compare(before, after), before.n_samples
+def _label(evaluation: Evaluation, first: Evaluation) -> str:
+    return "before training" if evaluation is first and evaluation.label.endswith("step 0") else evaluation.label
+
+
+def alt_pass_at_k(evaluations: list[Evaluation]) -> str:
+    """The figure in words: Pass@1 and Pass@n of each against the first, with paired differences and 95 % intervals."""
+    before, n = evaluations[0], evaluations[0].n_samples
     columns, parts = ["before", "after", "difference", "low", "high"], []
-    for k in sorted({1, n}):
-        was, now, *points = np.asarray(table.loc[f"pass@{k}", columns], dtype=float).tolist()
-        difference, low, high = (f"{100 * x:+.1f}" for x in points)
-        parts.append(
-            f"Pass@{k} goes from {percent(was)} to {percent(now)} "
-            f"(difference {difference} points, 95 % interval {low} to {high})"
-        )
-    return f"Pass@k against k, before and after training. {'; '.join(parts)}."
+    for after in evaluations[1:]:
+        table = compare(before, after)
+        for k in sorted({1, n}):
+            was, now, *points = np.asarray(table.loc[f"pass@{k}", columns], dtype=float).tolist()
+            difference, low, high = (f"{100 * x:+.1f}" for x in points)
+            parts.append(
+                f"{after.label}: Pass@{k} goes from {percent(was)} to {percent(now)} "
+                f"(difference {difference} points, 95 % interval {low} to {high})"
+            )
+    return f"Pass@k against k. {'; '.join(parts)}."
 
 
 def _headline(figure: Figure, rollouts: Rollouts, group: int, tau: float) -> None:
@@ -88,7 +97,7 @@ def weight_bars(ax, path: Path, shares: Shares, group: int, ylabel: bool = True)
         return bars
     ax.axhline(1 / len(rows), color=INK, linestyle=(0, (4, 3)), linewidth=1)
     ticks = np.arange(0, len(rows), -(-len(rows) // 6))
-    ax.set_xticks(ticks, [f"{float(path.nll_B[rows[i]].exp()):.3g}" for i in ticks])
+    ax.set_xticks(ticks, [f"{ppl:.2f}" if ppl < 10 else f"{ppl:.3g}" for ppl in path.nll_B[rows[ticks]].exp().tolist()])
     return bars
 
 
@@ -117,14 +126,10 @@ def jitter(n: int) -> np.ndarray:
 def ess_axes(ax, largest: int) -> None:
     """Axes of effective sample size against path size: equal weights on the diagonal, 1 where one has all."""
     tidy(ax, "All groups, a point per path", "rollouts on the path", "effective sample size, rollouts")
-    ax.plot([1, largest], [1, largest], color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    ax.axhline(1, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    ax.plot([1, largest], [1, largest], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="equal weights")
+    ax.axhline(1, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="one rollout has all")
     ax.set_xlim(0, largest + 1)
     ax.set_ylim(0, largest + 1)
-    for x, y, words in ((0.62, 0.71, "equal weights"), (0.98, 0.045, "one rollout has all")):
-        style = {"rotation": 0, "ha": "right", "fontsize": 9.5, "color": INK, "transform": ax.transAxes}
-        text = ax.text(x, y, words, **style)
-        text.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])
 
 
 def ess_points(ax, path: Path, shares: Shares):
@@ -145,7 +150,7 @@ def plot_effective_sample_size(rollouts: Rollouts, tau: float = 1.0) -> Figure:
     for path in both:
         ess_points(ax, path, weigh(path, tau))
     ax.set_title(f"All groups, a point per path   τ = {tau:g}", loc="left", fontsize=11.5, color=INK)
-    ax.legend(loc="upper left", frameon=False, fontsize=10, handletextpad=0.2)
+    ax.legend(loc="upper left", frameon=False, fontsize=10, handlelength=1.6)
     return figure
 
 
@@ -276,13 +281,15 @@ def plot_flow(rollouts: Rollouts, group: int, tau: float = 1.0) -> Figure:
     ppl.set_xscale("log")
     ppl.set_xlim(low, high)
     ppl.xaxis.set_minor_locator(NullLocator())
-    ticks = [t for t in (1, 1.5, 2, 3, 5, 10, 30, 100) if low <= t <= high]
+    rounds = (1, 1.5, 2, 3, 5) if high < 4 * low else (1, 2, 5, 10, 30, 100, 1000)
+    ticks = [t for t in rounds if low <= t <= high]
     ppl.set_xticks(ticks, [f"{t:g}" for t in ticks])
     weight.set_xlim(0, 1.5 * max(share.weights_B[row] for _, share, row in rows))
     sampled.set_xlim(-0.6, 0.8 + 0.72 * max(len(rollouts.responses[row]) for _, _, row in rows))
     sampled.set_xticks([])
     sampled.spines["bottom"].set_visible(False)
     advantage.set_xlim(-0.6, max(lengths[row] for _, _, row in rows) - 0.4)
+    advantage.xaxis.set_major_locator(MaxNLocator(integer=True))
     advantage.set_ylim(y.max() + 0.6, -0.5)
     bar = figure.colorbar(image, ax=advantage, pad=0.02, aspect=25, extend="both")
     bar.ax.tick_params(labelsize=9)

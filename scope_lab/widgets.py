@@ -46,7 +46,7 @@ class Frames:
 class TauFigure:
     """Three panels at a given prompt and tau: weights on both paths, and effective sample size over all groups."""
 
-    def __init__(self, rollouts: Rollouts, dpi: int = 120):
+    def __init__(self, rollouts: Rollouts, dpi: int = 100):
         self.rollouts, self.paths = rollouts, paths(rollouts)
         self.largest = max(int(path.size_P.max()) for path in self.paths)
         self.figure = new_figure(10.4, 3.7)
@@ -63,7 +63,7 @@ class TauFigure:
         shares = [weigh(path, 1.0) for path in self.paths]
         self.points = [ess_points(ax, path, share) for path, share in zip(self.paths, shares, strict=True)]
         # Rings mark the chosen prompt among all.
-        ax.legend(handles=self.points, loc="upper left", frameon=False, fontsize=9.5, handletextpad=0.2)
+        ax.legend(loc="upper left", frameon=False, fontsize=9, handlelength=1.6, borderaxespad=0.1)
         style = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.4}
         (self.rings,) = ax.plot([], [], "o", **style)
         for artist in (*self.points, self.rings):
@@ -134,24 +134,25 @@ class TauExplorer(ipywidgets.VBox):
         groups = groups if group in groups else [group, *groups]
         self.rollouts, self.figure, self.frames = rollouts, TauFigure(rollouts), Frames()
         self._start = (group, 1.0)
-        wide = {"description_width": "80px"}
+        narrow = {"description_width": "70px"}
         self.tau = ipywidgets.SelectionSlider(
             options=[(f"{tau:g}", tau) for tau in TAUS],
             value=1.0,
             description="τ (weight)",
             tooltip="τ, the weight temperature: arrow keys move it",
-            style=wide,
-            layout=ipywidgets.Layout(width="460px"),
+            style=narrow,
+            layout=ipywidgets.Layout(width="380px"),
         )
         self.prompt = ipywidgets.Dropdown(
             options=[(self._name(g), g) for g in groups],
             value=group,
             description="prompt",
             tooltip="whose group of rollouts the bars show",
-            style=wide,
-            layout=ipywidgets.Layout(width="340px"),
+            style=narrow,
+            layout=ipywidgets.Layout(width="320px"),
         )
         self.reset = ipywidgets.Button(description="Reset", tooltip="back to τ = 1 and the first prompt")
+        self.reset.layout.width = "80px"
         self.picture = ipywidgets.HTML()
         self.status = ipywidgets.HTML()
         self.reset.on_click(self._back)

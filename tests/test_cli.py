@@ -14,7 +14,19 @@ import pytest
 from scope_lab.cli import main
 from scope_lab.models import DATA
 
-QUICK = "train --pair countdown --prompts-per-step 4 --rollouts-per-prompt 4 --eval-problems 8 --eval-samples 4".split()
+QUICK = [
+    "train",
+    "--pair",
+    "countdown",
+    "--prompts-per-step",
+    "4",
+    "--rollouts-per-prompt",
+    "4",
+    "--eval-problems",
+    "8",
+    "--eval-samples",
+    "4",
+]
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:

@@ -133,7 +133,7 @@ def test_curves_and_histogram_have_units(rollouts):
 def test_before_and_after_share_axes_and_intervals_hold_the_means():
     before = make_evaluation("student", [0, 1, 2, 8, 0, 3])
     after = make_evaluation("scope", [1, 1, 4, 8, 0, 6])
-    figure = plots.plot_before_after(before, after)
+    figure = plots.plot_pass_at_k([before, after])
     ax = figure.axes[0]
     for line, band, evaluation in zip(ax.lines, ax.collections, (before, after), strict=True):
         assert line.get_xdata().tolist() == [1, 2, 4, 8]
@@ -141,7 +141,7 @@ def test_before_and_after_share_axes_and_intervals_hold_the_means():
         heights = band.get_paths()[0].vertices[:, 1]
         assert heights.min() <= min(line.get_ydata()) and heights.max() >= max(line.get_ydata())
     assert ax.get_ylabel() == "Pass@k" and "samples" in ax.get_xlabel()
-    words = plots.alt_before_after(before, after)
+    words = plots.alt_pass_at_k([before, after])
     assert "Pass@1" in words and "Pass@8" in words and "95 % interval" in words
     assert png(figure).startswith(b"\x89PNG")
 

@@ -12,8 +12,8 @@ from scope_lab.config import build_config
 from scope_lab.methods import METHODS
 from scope_lab.metrics import metric_names
 from scope_lab.models import Pair, load_pair
-from scope_lab.teachers import LocalTeacher
 from scope_lab.tasks import Problem, Verdict, Verification
+from scope_lab.teachers import LocalTeacher
 
 SMALL = {"pair": "countdown", "steps": 2, "prompts_per_step": 4, "rollouts_per_prompt": 4, "eval_problems": 0}
 TIMES = {"tokens_per_second", "seconds"}

@@ -1,0 +1,112 @@
+"""README agrees with code and recorded runs. `python tests/test_readme.py` writes its generated parts anew."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from scope_lab.cli import build_parser
+from scope_lab.config import build_config
+from scope_lab.evaluation import Evaluation, compare
+from scope_lab.metrics import GLOSSARY
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+METHODS = ("psr", "grpo", "opd", "scope")
+
+
+def results_table() -> str:
+    """The headline table, from data/runs alone."""
+    runs = {m: ROOT / "data" / "runs" / f"countdown-{m}-seed0" / "evaluations" for m in METHODS}
+    before = Evaluation.load(runs["psr"] / "step-000000.json")
+    start = before.summary()["mean"]
+    lines = [
+        "| after 200 steps of | Avg@32 = Pass@1 | Pass@32 | distinct correct solutions a problem |",
+        "|---|---|---|---|",
+        f"| nothing (the student) | {start['pass@1']:.1%} | {start['pass@32']:.1%} | {start['distinct']:.2f} |",
+    ]
+    for method, folder in runs.items():
+        table = compare(before, Evaluation.load(max(folder.glob("step-*.json"))))
+        cells = []
+        for metric in ("pass@1", "pass@32", "distinct"):
+            row = table.loc[metric]
+            scale, digits, unit = (1, 2, "") if metric == "distinct" else (100, 1, "%")
+            numbers = [f"{x * scale:+.{digits}f}" for x in (row.difference, row.low, row.high)]
+            cells.append(f"{row.after * scale:.{digits}f}{unit} ({numbers[0]} [{numbers[1]}, {numbers[2]}])")
+        lines.append(f"| {method.upper()} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def glossary_table() -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in GLOSSARY.items()]
+    return "\n".join(["| metric | meaning (`{path}`: student or teacher) |", "|---|---|", *rows])
+
+
+PARTS = {"results": results_table, "glossary": glossary_table}
+
+
+def part(text: str, name: str) -> str:
+    found = re.search(rf"<!-- {name}: .*?-->\n\n?(.*?)\n\n?<!-- end of {name} -->", text, re.S)
+    assert found, f"README has no part {name}"
+    return found[1].strip()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_generated_parts_are_those_of_the_code_and_the_runs(name):
+    assert part(README.read_text(), name) == PARTS[name]()
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", README.read_text() + (ROOT / "data/README.md").read_text(), re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`(scope-lab [^`]*[a-z0-9])`", (ROOT / "data/README.md").read_text())
+    return [line for line in [*lines, *inline] if line.startswith("scope-lab ")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_parse(command):
+    words = [word.replace("METHOD", "psr") for word in shlex.split(command, comments=True)[1:]]
+    parsed = build_parser().parse_args(words)
+    settings = {name[4:]: value for name, value in vars(parsed).items() if name.startswith("set_")}
+    if words[0] == "train":
+        build_config(parsed.recipe, settings)
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"\bmake ([a-z]+)", README.read_text()))
+    assert named and named <= targets
+
+
+def test_the_tree_names_every_part_of_the_package_and_nothing_else():
+    tree = re.search(r"```\nscope_lab/(.*?)```", README.read_text(), re.S)[0]
+    named = set(re.findall(r"\b(\w+\.py)\b", tree))
+    there = {path.name for path in (ROOT / "scope_lab").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert named == there
+    for folder in re.findall(r"\b(\w+)/", tree):
+        assert (ROOT / folder).is_dir() or (ROOT / "scope_lab" / folder).is_dir() or (ROOT / "tests" / folder).is_dir()
+
+
+@pytest.mark.parametrize("document", ["README.md", "data/README.md"])
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
+        if not target.startswith("http"):
+            assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_every_lesson_is_listed():
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"(notebooks/{notebook.name})" in README.read_text()
+
+
+if __name__ == "__main__":
+    content = README.read_text()
+    for name, make in PARTS.items():
+        content = re.sub(
+            rf"(<!-- {name}: .*?-->\n).*?(<!-- end of {name} -->)",
+            lambda match, make=make: f"{match[1]}\n{make()}\n\n{match[2]}",
+            content,
+            flags=re.S,
+        )
+    README.write_text(content)
