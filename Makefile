@@ -7,7 +7,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test lint types unit notebooks models results bench clean
+.PHONY: help lab demo test lint types browser unit notebooks models results checksums bench clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +18,7 @@ lab: $(ENVIRONMENT)  ## Open the notebooks in JupyterLab (this machine only, wit
 demo: $(ENVIRONMENT)  ## Train SCOPE on the bundled pair, print and plot before and after
 	$(BIN)/scope-lab train --recipe demo --out runs/demo
 
-test: lint types unit notebooks  ## Everything that CI runs
+test: lint types browser unit notebooks  ## Everything that CI runs
 
 lint: $(ENVIRONMENT)  ## Style of code and notebooks
 	$(BIN)/ruff check .
@@ -32,7 +32,14 @@ types: $(ENVIRONMENT)  ## Types of the package
 unit notebooks bench: export OMP_NUM_THREADS := 1
 unit notebooks bench: export TOKENIZERS_PARALLELISM := false
 unit notebooks bench: export HF_HUB_OFFLINE := 1
-unit bench: export MPLBACKEND := Agg
+unit: export MPLBACKEND := Agg
+
+# A Chromium that the system has is used; root on Debian or Ubuntu gets it from there, others Playwright's own.
+browser: $(ENVIRONMENT)
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null \
+	|| (test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null) \
+	|| $(BIN)/playwright install chromium \
+	|| echo "no browser: the browser tests will say so"
 
 unit: $(ENVIRONMENT)  ## Unit, property and widget tests
 	$(BIN)/pytest tests -n 2
@@ -48,8 +55,11 @@ results: $(ENVIRONMENT)  ## Tables and figure of the recorded runs
 	$(BIN)/scope-lab compare $(RUNS)-psr-seed0/evaluations/step-000000.json \
 	  $(foreach method,psr grpo opd scope,$(RUNS)-$(method)-seed0) --figure data/results/pass_at_k.png
 
-bench: $(ENVIRONMENT)  ## Time the package (tests/bench/bench_*.py)
-	$(BIN)/pytest tests/bench -s -o python_files='bench_*.py' -o python_functions='bench_*'
+checksums:  ## Write data/SHA256SUMS anew, after data was made anew
+	cd data && find models rollouts -type f ! -name '*.pt' ! -name '*.tmp' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS
+
+bench: $(ENVIRONMENT)  ## Time the package; JSON in data/bench/
+	$(foreach script,$(wildcard tests/bench/*.py),$(BIN)/python $(script) --out data/bench/$(notdir $(script:.py=.json)) &&) true
 
 clean:  ## Remove the environment and every cache; runs/ stays
 	rm -rf .venv build .pytest_cache .mypy_cache .hypothesis *.egg-info

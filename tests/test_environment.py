@@ -102,3 +102,17 @@ def test_no_tracked_file_names_a_path_of_one_machine(tracked):
 
 def test_what_is_tracked_stays_under_50_megabytes(tracked):
     assert sum(file.stat().st_size for file in tracked) < 50e6
+
+
+def test_recorded_data_is_what_its_checksums_say():
+    import hashlib
+
+    listed = dict(reversed(line.split("  ")) for line in (ROOT / "data/SHA256SUMS").read_text().splitlines())
+    there = {
+        p.relative_to(ROOT / "data").as_posix()
+        for f in ("models", "rollouts")
+        for p in (ROOT / "data" / f).rglob("*.*")
+    }
+    assert set(listed) == {name for name in there if not name.endswith((".pt", ".tmp"))}
+    for name, digest in listed.items():
+        assert hashlib.sha256((ROOT / "data" / name).read_bytes()).hexdigest() == digest, name
