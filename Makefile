@@ -6,6 +6,9 @@ PIP_ARGS ?=
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 
+# Idle threads of torch sleep instead of spinning, as `scope-lab` has it: kinder to a machine that does other things too.
+export OMP_WAIT_POLICY := PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help lab demo test lint types browser unit notebooks models results checksums bench clean
 

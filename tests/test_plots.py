@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from scope_lab import plots
+from scope_lab import plots, style
 from scope_lab.evaluation import Evaluation
 from scope_lab.explore import mixed_groups, paths, smaller_groups, solved_taus, tau_table, weigh
 from scope_lab.rollouts import Rollouts, Sampling
@@ -80,7 +80,7 @@ def test_an_empty_path_says_so(rollouts):
 def test_effective_sample_sizes_of_every_group_lie_between_one_and_the_path(rollouts):
     figure = plots.plot_effective_sample_size(rollouts, tau=0.3)
     ax = figure.axes[0]
-    points = [line for line in ax.lines if line.get_marker() in plots.MARKERS.values()]
+    points = [line for line in ax.lines if line.get_marker() in style.MARKERS.values()]
     assert len(points) == 2
     for line, path in zip(points, paths(rollouts), strict=True):
         ess, size = np.asarray(line.get_ydata()), path.size_P

@@ -4,43 +4,21 @@ A figure is drawn once; on a move only what changes is drawn again over a saved 
 into an HTML image. That is several times as quick as a new figure, nothing flickers, and no figure stays open.
 """
 
-import base64
-import html
 import io
-from collections import OrderedDict
 
 import ipywidgets
 import numpy as np
 from PIL import Image
 
-from .explore import kept_words, mixed_groups, path_words, paths, weigh
-from .plots import ess_axes, ess_points, jitter, weight_bars
-from .rollouts import Rollouts
-from .style import INK, canvas_of, new_figure, small_png
+from ..explore import kept_words, mixed_groups, path_words, paths, weigh
+from ..plots.weights import ess_axes, ess_points, jitter, weight_bars
+from ..rollouts import Rollouts
+from ..style import INK, canvas_of, new_figure
+from .panel import Panel
 
 # A SelectionSlider over these, because the browser rewrites the value of a FloatLogSlider that is set from Python.
 TAUS: tuple[float, ...] = (0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 TAUS += (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)
-STYLE = "width:1000px;max-width:100%"
-
-
-class Frames:
-    """The last few pictures by their key, so that a second visit costs no drawing."""
-
-    def __init__(self, size: int = 128):
-        self.size = size
-        self._frames: OrderedDict = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def get(self, key, draw):
-        if key not in self._frames:
-            self._frames[key] = draw()
-            if len(self._frames) > self.size:
-                self._frames.popitem(last=False)
-        self._frames.move_to_end(key)
-        return self._frames[key]
 
 
 class TauFigure:
@@ -117,7 +95,7 @@ class TauFigure:
         return file.getvalue()
 
 
-class TauExplorer(ipywidgets.VBox):
+class TauExplorer(Panel):
     """Move tau over recorded rollouts: weights of a prompt's group on both paths, effective sample size of all groups.
 
     rollouts  verified, wrong ones scored by a teacher
@@ -132,7 +110,7 @@ class TauExplorer(ipywidgets.VBox):
         groups = groups or list(range(min(40, len(rollouts.problems))))
         group = groups[0] if group is None else group
         groups = groups if group in groups else [group, *groups]
-        self.rollouts, self.figure, self.frames = rollouts, TauFigure(rollouts), Frames()
+        self.rollouts, self.figure = rollouts, TauFigure(rollouts)
         self._start = (group, 1.0)
         narrow = {"description_width": "70px"}
         self.tau = ipywidgets.SelectionSlider(
@@ -153,14 +131,12 @@ class TauExplorer(ipywidgets.VBox):
         )
         self.reset = ipywidgets.Button(description="Reset", tooltip="back to τ = 1 and the first prompt")
         self.reset.layout.width = "80px"
-        self.picture = ipywidgets.HTML()
-        self.status = ipywidgets.HTML()
         self.reset.on_click(self._back)
         self.tau.observe(self._update, "value")
         self.prompt.observe(self._update, "value")
         controls = ipywidgets.HBox([self.tau, self.prompt, self.reset])
         controls.layout.flex_flow = "row wrap"
-        super().__init__([controls, self.picture, self.status])
+        super().__init__(controls)
         self._update()
 
     def _name(self, group: int) -> str:
@@ -175,10 +151,7 @@ class TauExplorer(ipywidgets.VBox):
     def _update(self, _=None) -> None:
         group, tau = self.prompt.value, self.tau.value
         png, words = self.frames.get((group, tau), lambda: self._draw(group, tau))
-        self._png, self._words = png, words
-        data, said = base64.b64encode(png).decode(), html.escape(words, quote=True)
-        self.picture.value = f'<img alt="{said}" style="{STYLE}" src="data:image/png;base64,{data}">'
-        self.status.value = f'<div role="status" aria-live="polite" style="line-height:1.5">{said}</div>'
+        self.show(png, words)
 
     def _draw(self, group: int, tau: float) -> tuple[bytes, str]:
         shares = [weigh(path, tau) for path in self.figure.paths]
@@ -187,11 +160,3 @@ class TauExplorer(ipywidgets.VBox):
         everyone = "; ".join(kept_words(path, share) for path, share in both)
         words = f"τ = {tau:g}. Prompt {self.rollouts.problems[group].prompt} {chosen}. All groups: {everyone}."
         return self.figure.frame(group, tau, shares), words
-
-    def _repr_mimebundle_(self, **kwargs):
-        """The live widget, with the current picture and its words for pages without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        picture = base64.b64encode(small_png(np.asarray(Image.open(io.BytesIO(self._png))))).decode()
-        data = {**(data or {}), "image/png": picture, "text/plain": self._words}
-        return data, {**metadata, "image/png": {"alt": self._words, "width": 1000}}
