@@ -56,7 +56,7 @@ models: $(ENVIRONMENT)  ## Train the bundled student and teacher anew
 RUNS := data/runs/countdown
 results: $(ENVIRONMENT)  ## Tables and figure of the recorded runs
 	$(BIN)/scope-lab compare $(RUNS)-psr-seed0/evaluations/step-000000.json \
-	  $(foreach method,psr grpo opd scope,$(RUNS)-$(method)-seed0) --figure data/results/pass_at_k.png
+	  $(foreach method,psr grpo kd opd scope,$(RUNS)-$(method)-seed0) --figure data/results/pass_at_k.png
 
 checksums:  ## Write data/SHA256SUMS anew, after data was made anew
 	cd data && find models rollouts -type f ! -name '*.pt' ! -name '*.tmp' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS

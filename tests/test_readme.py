@@ -13,7 +13,7 @@ from scope_lab.metrics import GLOSSARY
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-METHODS = ("psr", "grpo", "opd", "scope")
+METHODS = ("psr", "grpo", "kd", "opd", "scope")
 
 
 def results_table() -> str:

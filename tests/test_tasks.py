@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from scope_lab import load_task
 from scope_lab.tasks import DIFFICULTIES, SPLITS, Countdown, Problem, ProblemFile, Verdict
+from scope_lab.tasks.answers import final_number
 from scope_lab.tasks.countdown import Difficulty, parse_prompt, solutions
-from scope_lab.tasks.problem_file import read_number
 
 TASK = Countdown()
 PROBLEM = Problem("p", "8,3,5,2=21:", "21")
@@ -373,7 +373,7 @@ def test_equal_numbers_are_one_answer(tmp_path):
 @pytest.mark.parametrize("text, value", [("it is .5", 0.5), ("x = −3", -3)])
 def test_numbers_as_people_and_models_write_them(text, value):
     """A decimal without its zero; the minus sign of typeset mathematics."""
-    assert float(read_number(text)) == value
+    assert final_number(text)[1].values[0] == value
 
 
 @settings(max_examples=200)

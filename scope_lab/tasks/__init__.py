@@ -4,6 +4,8 @@ from ..errors import InputError
 from .base import SPLITS, Problem, Task, Verdict, Verification
 from .countdown import DIFFICULTIES, Countdown
 from .problem_file import ProblemFile, is_problem_file
+from .word_problems import DIFFICULTIES as WORD_DIFFICULTIES
+from .word_problems import WordProblems
 
 __all__ = ["SPLITS", "Problem", "Task", "Verdict", "Verification", "load_task"]
 
@@ -11,9 +13,10 @@ __all__ = ["SPLITS", "Problem", "Task", "Verdict", "Verification", "load_task"]
 def load_task(name: str) -> Task:
     """A task by name. Raises ValueError naming what is accepted.
 
-    countdown, countdown:DIFFICULTY     generated problems
-    FILE.jsonl                          problems from a file, judged by the last number of the response
-    countdown:FILE.jsonl                countdown problems from a file, judged by the countdown verifier
+    countdown, countdown:DIFFICULTY             generated number games
+    word_problems, word_problems:DIFFICULTY     generated word problems, judged by the final number of the response
+    FILE.jsonl                                  problems from a file, judged in the same way
+    countdown:FILE.jsonl                        countdown problems from a file, judged by the countdown verifier
     """
     domain, _, detail = name.partition(":")
     if domain == "countdown":
@@ -21,7 +24,10 @@ def load_task(name: str) -> Task:
             return ProblemFile(detail, judge=Countdown())
         if detail in ("", *DIFFICULTIES):
             return Countdown(detail or "standard")
+    elif domain == "word_problems" and detail in ("", *WORD_DIFFICULTIES):
+        return WordProblems(detail or "standard")
     elif is_problem_file(name):
         return ProblemFile(name)
-    choices = ", ".join(["countdown", *(f"countdown:{d}" for d in DIFFICULTIES if d != "standard")])
+    generated = [f"countdown:{d}" for d in DIFFICULTIES] + [f"word_problems:{d}" for d in WORD_DIFFICULTIES]
+    choices = ", ".join(choice.removesuffix(":standard") for choice in generated)
     raise InputError(f"task: found {name!r}, accepted {choices}, FILE.jsonl or countdown:FILE.jsonl")

@@ -2,33 +2,19 @@
 
 import json
 import random
-import re
-from fractions import Fraction
 from pathlib import Path
 
 from ..errors import InputError
+from .answers import verify_answer
 from .base import Problem, Task, Verdict, Verification, check_split, split_of
-
-NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:/\d+)?", re.ASCII)
 
 
 def is_problem_file(name: str) -> bool:
     return name.endswith(".jsonl")
 
 
-def read_number(text: str) -> Fraction | None:
-    """The last number in a text (`1,250`, `-3.5`, `3/4`), exactly; None where there is none."""
-    found = NUMBER.findall(text[-20_000:].replace("\u2212", "-"))  # a typeset minus
-    if not found or len(found[-1]) > 100:
-        return None
-    try:
-        return Fraction(found[-1].replace(",", ""))
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
 class ProblemFile:
-    """A file of problems. Without a `judge` a response is correct where its last number equals the answer's.
+    """A file of problems. Without a `judge` a response's final number is compared with the answer (see `answers`).
 
     Splits are by a hash of the problem's text, so they stay disjoint when the file grows. A bad line is refused with
     its number; nothing is skipped in silence.
@@ -76,14 +62,7 @@ class ProblemFile:
         return chosen[:n]
 
     def verify(self, problem: Problem, response: str) -> Verification:
-        """Correct where the last number equals the reference's; unknown where the reference holds no number."""
+        """By the file's judge, else by the response's final number; unknown where the reference is no number."""
         if self.judge:
             return self.judge.verify(problem, response)
-        wanted = read_number(problem.reference)
-        if wanted is None:
-            return Verification(Verdict.UNKNOWN, "unreadable reference")
-        found = read_number(response)
-        if found is None:
-            return Verification(Verdict.INCORRECT, "no number in response")
-        verdict = Verdict.CORRECT if found == wanted else Verdict.INCORRECT
-        return Verification(verdict, "last number " + ("equals" if found == wanted else "differs"), str(found))
+        return verify_answer(problem.reference, response)
