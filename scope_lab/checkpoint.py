@@ -11,6 +11,7 @@ RUN/model                    the trained student
 import json
 import os
 import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import yaml
 
 from .config import ScopeConfig
 from .errors import InputError
+from .hardware import describe
 
 # Settings that may differ when a run goes on: they do not change what a step computes.
 FREE = {
@@ -44,9 +46,13 @@ class RunFolder:
             raise InputError(f"out: {self.path} is not empty and holds no run; name a new folder")
         elif resume:
             raise InputError(f"resume: {self.path} holds no run to go on with")
+        self.config = config
+
+    def create(self) -> None:
+        """Make the folder and write config.yaml: once everything else is known to be right."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            config.save(held)
+            self.config.save(self.path / "config.yaml")
         except OSError as error:
             raise InputError(f"out: {self.path} cannot be written ({error.strerror})") from None
 
@@ -79,14 +85,27 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
 
+    def write_manifest(self, seed: int, steps: int, seconds: float) -> None:
+        """How the run was made: command, seed, steps, seconds (those before a resume too), device, versions, commit."""
+        path = self.path / "manifest.json"
+        earlier = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+        by_command = Path(sys.argv[0]).stem in ("scope-lab", "__main__")
+        manifest = {
+            "command": " ".join(["scope-lab", *sys.argv[1:]]) if by_command else None,
+            "seed": seed,
+            "steps": steps,
+            "seconds": round(earlier + seconds, 1),
+            **describe(),
+        }
+        path.write_text(json.dumps(manifest, indent=2) + "\n")
+
     def save(self, step: int, model, tokenizer, optimizer, keep: int) -> None:
         """Write a checkpoint beside the old ones, give it its name in one move, then remove those beyond `keep`."""
         name = f"step-{step:06d}"
         unfinished = self.checkpoints / f".{name}.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
+        save_model(model, tokenizer, unfinished)
         torch.save(optimizer.state_dict(), unfinished / "optimizer.pt")
         (unfinished / "state.json").write_text(json.dumps({"step": step}))
         final = self.checkpoints / name
@@ -113,6 +132,14 @@ class RunFolder:
         unfinished.write_text("".join(line + "\n" for line in kept))
         os.replace(unfinished, self.metrics)
         return step
+
+
+def save_model(model, tokenizer, folder: Path) -> None:
+    """A student as a Hugging Face folder; of a model with adapters its own alone, not a teacher's beside it."""
+    # Embeddings never train with an adapter; peft would look for the base's on the hub to make sure.
+    own = {"selected_adapters": ["default"], "save_embedding_layers": False}
+    model.save_pretrained(folder, **(own if hasattr(model, "peft_config") else {}))
+    tokenizer.save_pretrained(folder)
 
 
 def load_weights(model, folder: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from .commands import add_models, add_recover
 from .errors import InputError
 
 TRAIN_EXAMPLE = """examples:
@@ -52,6 +53,7 @@ def quiet_libraries() -> None:
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
@@ -79,12 +81,8 @@ def build_parser() -> Parser:
     compare.add_argument("after", nargs="*", help="likewise, one or more; none: the run's first against its last")
     compare.add_argument("--figure", metavar="FILE.png", help="also draw Pass@k of all")
 
-    models = _command(commands, "models", "list or build the bundled models", None)
-    actions = models.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Parser)
-    _command(actions, "list", "names, sizes and where they are", run_models_list)
-    build = _command(actions, "build", "train the bundled pair anew (about 40 minutes on two cores)", run_models_build)
-    build.add_argument("name", choices=["countdown"])
-    build.add_argument("--out", metavar="FOLDER", help="where to; default: data/models of the clone")
+    add_recover(commands, _command)
+    add_models(commands, _command)
     return parser
 
 
@@ -132,14 +130,14 @@ def _add_model_and_sampling(parser: argparse.ArgumentParser, samples: int, split
     parser.add_argument("--split", default=split, help=f"train, validation or test [{split}]")
     parser.add_argument("--problems", type=int, default=problems, metavar="N", help=f"[{problems}]")
     parser.add_argument("--samples", type=int, default=samples, metavar="N", help=f"responses a problem [{samples}]")
-    parser.add_argument("--temperature", type=float, help="[1.0 for a bundled pair, else the paper's 0.6]")
+    parser.add_argument("--temperature", type=float, help="[what the pair's recipe says, else the paper's 0.6]")
     parser.add_argument("--top-p", type=float, default=1.0, help="[1.0]")
     parser.add_argument("--top-k", type=int, default=0, help="0: off [0]")
-    parser.add_argument("--max-new-tokens", type=int, help="default: what the task needs")
+    parser.add_argument("--max-new-tokens", type=int, help="default: the pair's, else what the task needs")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--problem-seed", type=int, default=0, help="which problems of the split [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
-    parser.add_argument("--batch-size", type=int, default=1024, help="sequences generated at a time [1024]")
+    parser.add_argument("--batch-size", type=int, help="sequences generated at a time [the pair's, else 256]")
 
 
 def run_train(parsed) -> None:
@@ -165,7 +163,7 @@ def report(run: Path) -> None:
     found = run_evaluations(run)
     if len(found) < 2:
         return
-    from .evaluation import Evaluation, compare
+    from .evaluation import Evaluation, compare, comparison_text
 
     before, after = Evaluation.load(found[0]), Evaluation.load(found[-1])
     print(comparison_text(before, after, compare(before, after)))
@@ -178,36 +176,22 @@ def report(run: Path) -> None:
     print(f"figure: {run / 'before_after.png'}")
 
 
-def comparison_text(before, after, table) -> str:
-    """The paired table in words: percentages for rates, numbers for diversity, 95 % intervals."""
-    lines = [
-        f"{len(before.problem_ids)} held-out problems of {before.task} ({before.split}) × {before.n_samples} samples; "
-        "difference with its 95 % paired bootstrap interval over problems",
-        f"{'':10}{'before':>10}{'after':>10}{'difference':>12}   interval",
-    ]
-    for metric, row in table.iterrows():
-        rate = "@" in metric
-        scale, unit = (100, " %") if rate else (1, "  ")
-        low, high = row.low * scale, row.high * scale
-        lines.append(
-            f"{metric:10}{row.before * scale:8.2f}{unit}{row.after * scale:8.2f}{unit}"
-            f"{row.difference * scale:+12.2f}   [{low:+.2f}, {high:+.2f}]{'' if low <= 0 <= high else '  *'}"
-        )
-    return "\n".join([*lines, "* the interval excludes zero"])
-
-
 def run_evaluations(run: Path) -> list[Path]:
     return sorted((run / "evaluations").glob("step-*.json"))
 
 
 def _model_and_task(parsed):
     """What evaluate and rollout share: model, tokenizer, task, problems and sampling from the command line."""
+    from .config import read_recipe
     from .models import PAIRS, load_model, load_tokenizer
     from .rollouts import Sampling
     from .tasks import load_task
 
     if parsed.pair is not None and parsed.pair not in PAIRS:
         raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
+    recipe = read_recipe(parsed.pair) if parsed.pair else {}
+    if parsed.batch_size is None:
+        parsed.batch_size = recipe.get("sequences_per_batch", 256)
     for count in ("problems", "samples", "batch_size"):
         if getattr(parsed, count) < 1:
             raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
@@ -221,8 +205,8 @@ def _model_and_task(parsed):
         raise InputError("model: set --pair, or both --model and --task")
     task = load_task(task_name)
     problems = task.problems(parsed.split, parsed.problems, seed=parsed.problem_seed)
-    temperature = parsed.temperature or (1.0 if parsed.pair else 0.6)
-    limit = parsed.max_new_tokens or task.max_new_tokens
+    temperature = parsed.temperature or recipe.get("temperature", 0.6)
+    limit = parsed.max_new_tokens or recipe.get("max_new_tokens") or task.max_new_tokens
     sampling = Sampling(temperature, parsed.top_p, parsed.top_k, limit, parsed.seed)
     return load_model(name, device=parsed.device), load_tokenizer(name), name, task, problems, sampling
 
@@ -295,7 +279,7 @@ def run_rollout(parsed) -> None:
 
 
 def run_compare(parsed) -> None:
-    from .evaluation import Evaluation, compare
+    from .evaluation import Evaluation, compare, comparison_text
 
     def find(name: str, place: int = -1) -> Path:
         path = Path(name)
@@ -317,22 +301,6 @@ def run_compare(parsed) -> None:
 
         plot_pass_at_k([before, *afters]).savefig(parsed.figure, dpi=150)
         print(f"figure: {parsed.figure}")
-
-
-def run_models_list(parsed) -> None:
-    from .models import BUNDLED, DATA
-
-    for name, summary in BUNDLED.items():
-        weights = DATA / "models" / name / "model.safetensors"
-        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.exists() else "not built"
-        print(f"{name:20}{size:>10}   Apache-2.0   {summary}")
-
-
-def run_models_build(parsed) -> None:
-    from .models import DATA
-    from .pretrain import build_countdown
-
-    build_countdown(Path(parsed.out) if parsed.out else DATA / "models")
 
 
 if __name__ == "__main__":

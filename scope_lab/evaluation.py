@@ -64,6 +64,13 @@ def bootstrap_interval(values_P, level: float = 0.95, n_resamples: int = 10_000,
     return float(low), float(high)
 
 
+def bootstrap_intervals(values_PK, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0) -> np.ndarray:
+    """`bootstrap_interval` of every column at once, (K, 2), from the same resamples. Without NaN."""
+    values = np.asarray(values_PK, dtype=np.float32)
+    means = _resampled_shares(len(values), n_resamples, seed) @ values
+    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T
+
+
 @lru_cache(maxsize=4)
 def _resampled_shares(size: int, n_resamples: int, seed: int) -> np.ndarray:
     """How often each of `size` values is drawn, over `size`; a row a resample. Every metric uses the same resamples."""
@@ -212,6 +219,24 @@ def compare(before: Evaluation, after: Evaluation) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).set_index("metric")
+
+
+def comparison_text(before: Evaluation, after: Evaluation, table: pd.DataFrame) -> str:
+    """What `compare` returned, for a terminal: percentages for rates, numbers for diversity, 95 % intervals."""
+    lines = [
+        f"{len(before.problem_ids)} held-out problems of {before.task} ({before.split}) × {before.n_samples} samples; "
+        "difference with its 95 % paired bootstrap interval over problems",
+        f"{'':10}{'before':>10}{'after':>10}{'difference':>12}   interval",
+    ]
+    for metric, row in table.iterrows():
+        rate = "@" in str(metric)
+        scale, unit = (100, " %") if rate else (1, "  ")
+        low, high = row.low * scale, row.high * scale
+        lines.append(
+            f"{metric:10}{row.before * scale:8.2f}{unit}{row.after * scale:8.2f}{unit}"
+            f"{row.difference * scale:+12.2f}   [{low:+.2f}, {high:+.2f}]{'' if low <= 0 <= high else '  *'}"
+        )
+    return "\n".join([*lines, "* the interval excludes zero"])
 
 
 def evaluate(

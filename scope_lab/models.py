@@ -1,10 +1,12 @@
 """Models by hub id, folder or bundled name, and the check that student and teacher read the same tokens."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .fetch import FETCHABLE, cached
 from .hardware import pick_device
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -12,7 +14,12 @@ BUNDLED = {
     "countdown-student": "0.3 M parameters, plays Countdown, often wrong",
     "countdown-teacher": "1.8 M parameters, the same game, clearly better",
 }
-PAIRS = {"countdown": ("countdown-student", "countdown-teacher", "countdown")}
+# LoRA adapters, bundled too; the base that they name is loaded beneath them.
+ADAPTERS = {"smollm2-teacher": "LoRA adapter on smollm2-135m, solves the word problems clearly better"}
+PAIRS = {
+    "countdown": ("countdown-student", "countdown-teacher", "countdown"),
+    "smollm2": ("smollm2-135m", "smollm2-teacher", "word_problems"),
+}
 
 # Texts whose tokens must agree: digits, spaces, code, several scripts, what tokenizers like to split differently.
 PROBES = (
@@ -40,28 +47,56 @@ class Pair:
 
 
 def resolve(name: str) -> str:
-    """A bundled name as its folder; a folder or hub id as it is. Raises ValueError for a path that is not there."""
-    if name in BUNDLED:
+    """A bundled or fetched name as its folder; a folder or hub id as it is. Raises ValueError for what is not there."""
+    if name in BUNDLED or name in ADAPTERS:
         folder = DATA / "models" / name
-        if not (folder / "config.json").is_file():
+        if not _holds_model(folder):
+            what = name if name in ADAPTERS else "countdown"
             raise InputError(
-                f"model: {name} is not built; run `scope-lab models build countdown` in a clone of the project"
+                f"model: {name} is not built; run `scope-lab models build {what}` in a clone of the project"
             )
         return str(folder)
+    if name in FETCHABLE:
+        if (fetched := cached(name)) is None:
+            raise InputError(f"model: {name} is not fetched; run `scope-lab models fetch {name}`")
+        return str(fetched)
     path = Path(name).expanduser()
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         if not path.is_dir():
             raise InputError(f"model: {name} is not a folder")
-        if not (path / "config.json").is_file():
+        if not _holds_model(path):
             raise InputError(f"model: folder {name} has no config.json, so it holds no Hugging Face model")
         return str(path)
     return name
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
+
+
+def adapter_base(name: str) -> str | None:
+    """The base that a LoRA adapter's folder names, as a name, folder or hub id; None for a model that is whole.
+
+    Raises ValueError where the adapter names no base.
+    """
+    file = Path(resolve(name)) / "adapter_config.json"
+    if not file.is_file():
+        return None
+    try:
+        base = json.loads(file.read_text())["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise InputError(f"model: {file} names no base_model_name_or_path")
+    return base
 
 
 def load_tokenizer(name: str):
     from transformers import AutoTokenizer
 
     source = resolve(name)
+    if (base := adapter_base(name)) and not (Path(source) / "tokenizer_config.json").is_file():
+        return load_tokenizer(base)  # an adapter reads its base's tokens
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
     except Exception as error:  # every library under it has its own way to say that a file is not what it should be
@@ -72,7 +107,10 @@ def load_tokenizer(name: str):
 
 
 def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
-    """A causal language model from safetensors, in evaluation mode. Raises ValueError with one line on any failure."""
+    """A causal language model from safetensors, in evaluation mode; a LoRA adapter comes merged into its base.
+
+    Raises ValueError with one line on any failure.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -82,17 +120,43 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
         raise InputError(f"dtype: found {dtype!r}, accepted float32, bfloat16 or float16")
     source = resolve(name)
     model: Any
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
-        )
-    except Exception as error:  # every library under it has its own way to say that a file is not what it should be
-        raise InputError(_cannot_load("model", name, error)) from None
+    if base := adapter_base(name):
+        model = _merged(load_model(base, device="cpu"), source, name).to(getattr(torch, dtype))
+    else:
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
+            )
+        except Exception as error:  # every library under it has its own way to say that a file is not what it should be
+            raise InputError(_cannot_load("model", name, error)) from None
+    model.name_or_path = name  # what an adapter trained on it will name as its base: a name, not this machine's folder
     return model.to(pick_device(device)).eval()
 
 
+def _merged(base, folder: str, name: str):
+    """A float32 base with the adapter added to its weights: merging in half precision would round them twice."""
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise InputError(f"model: {name} is a LoRA adapter, which needs the package peft (not installed)") from None
+    try:
+        return PeftModel.from_pretrained(base, folder).merge_and_unload()
+    except Exception as error:
+        raise InputError(_cannot_load("adapter", name, error)) from None
+
+
+def with_adapter(model, rank: int, alpha: int):
+    """The model with a new LoRA adapter on all its linear layers, which alone trains. InputError without peft."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise InputError("lora_rank: needs the package peft, which is not installed") from None
+    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, settings)
+
+
 def _cannot_load(what: str, name: str, error: Exception) -> str:
-    bundled = ", ".join(BUNDLED)
+    bundled = ", ".join([*BUNDLED, *ADAPTERS, *FETCHABLE])
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return f"{what}: {name} could not be loaded; accepted a folder, a hub id or one of {bundled} ({reason[:200]})"
 
@@ -108,7 +172,7 @@ def load_pair(
     allow_mismatch: bool = False,
     with_teacher: bool = True,
 ) -> Pair:
-    """A student with its teacher: a named pair ("countdown"), or any two models that share a tokenizer.
+    """A student with its teacher: a named pair ("countdown", "smollm2"), or any two models that share a tokenizer.
 
     dtype, teacher_dtype  a torch dtype's name; with_teacher=False leaves the teacher out, for methods without one
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,28 +13,6 @@ from torch import Tensor
 from .errors import InputError
 from .logprobs import sequence_nll
 from .tasks import Problem, Task, Verdict, Verification
-
-# The columns of a rollouts table, a row a rollout; log-probs are lists of float32 nats.
-COLUMNS = (
-    "task",
-    "prompt_id",
-    "rollout_id",
-    "prompt",
-    "reference",
-    "response",
-    "verdict",
-    "finish_reason",
-    "token_ids",
-    "tokens",
-    "student_logp",
-    "teacher_logp",
-    "student",
-    "teacher",
-    "sampling_temperature",
-    "logprob_temperature",
-    "seed",
-    "step",
-)
 
 
 @dataclass(frozen=True)
@@ -203,36 +181,9 @@ class Rollouts:
 
     def to_frame(self, tokenizer) -> pd.DataFrame:
         """A row a rollout, with the columns of `data/rollouts/*.parquet` (data/README.md)."""
-        rows: list[dict[str, Any]] = []
-        counts: dict[int, int] = {}
-        lengths = self.length_B.tolist()
-        for i, (group, length) in enumerate(zip(self.group_B.tolist(), lengths, strict=True)):
-            problem, ids = self.problems[group], self.tokens_BT[i, :length].tolist()
-            counts[group] = counts.get(group, -1) + 1
-            teacher_logp = self.teacher_logp_BT[i, :length].numpy()
-            rows.append(
-                {
-                    "task": self.task,
-                    "prompt_id": problem.id,
-                    "rollout_id": counts[group],
-                    "prompt": problem.prompt,
-                    "reference": problem.reference,
-                    "response": self.responses[i],
-                    "verdict": str(self.verifications[i].verdict) if self.verifications else "unknown",
-                    "finish_reason": self.finish_reason[i],
-                    "token_ids": np.array(ids, dtype=np.int32),
-                    "tokens": [tokenizer.decode([token]) for token in ids],
-                    "student_logp": self.student_logp_BT[i, :length].numpy().astype(np.float32),
-                    "teacher_logp": None if np.isnan(teacher_logp).any() else teacher_logp.astype(np.float32),
-                    "student": self.student,
-                    "teacher": self.teacher,
-                    "sampling_temperature": self.sampling.temperature,
-                    "logprob_temperature": self.sampling.scored_at,
-                    "seed": self.sampling.seed,
-                    "step": self.step,
-                }
-            )
-        return pd.DataFrame(rows)
+        from .rollout_table import to_frame
+
+        return to_frame(self, tokenizer)
 
     def save(self, path: str | Path, tokenizer) -> None:
         """Write parquet, whole or not at all. Sampling settings beyond the columns go into the file's metadata."""
@@ -265,63 +216,9 @@ class Rollouts:
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, tokenizer=None) -> "Rollouts":
         """The inverse of `to_frame`. Rows of a prompt may stand anywhere; they are brought together."""
-        missing = [column for column in COLUMNS if column not in frame.columns]
-        if missing:
-            raise InputError(f"missing columns {', '.join(missing)}")
-        for column in COLUMNS:
-            if column != "teacher_logp" and frame[column].isna().any():
-                raise InputError(f"{column}: found an empty cell, accepted a value in every row")
-        if frame.empty:
-            raise InputError("found no rows, accepted at least one")
-        verdicts = set(frame.verdict) - {str(v) for v in Verdict}
-        if verdicts:
-            raise InputError(f"verdict: found {sorted(verdicts)}, accepted {', '.join(Verdict)}")
-        group_codes, _ = pd.factorize(frame.prompt_id)
-        order = np.argsort(group_codes, kind="stable")
-        frame, group_B = frame.iloc[order], torch.from_numpy(group_codes[order])
-        firsts = frame.drop_duplicates("prompt_id")
-        problems = [
-            Problem(str(i), p, r) for i, p, r in zip(firsts.prompt_id, firsts.prompt, firsts.reference, strict=True)
-        ]
-        lengths = np.array([len(ids) for ids in frame.token_ids])
-        for name in ("student_logp", "teacher_logp"):
-            for length, values, i in zip(lengths, frame[name], frame.prompt_id, strict=True):
-                if values is not None and len(values) != length:
-                    raise InputError(f"{name} of prompt {i}: found {len(values)} values, accepted {length}")
-        mask_BT = torch.from_numpy(np.arange(lengths.max())[None, :] < lengths[:, None])
+        from .rollout_table import from_frame
 
-        def padded(column: str, fill, dtype) -> Tensor:
-            out = np.full(mask_BT.shape, fill, dtype=dtype)
-            for i, values in enumerate(frame[column]):
-                if values is not None:
-                    out[i, : len(values)] = values
-            return torch.from_numpy(out)
-
-        first = frame.iloc[0]
-        recorded = frame.attrs.get("sampling") or {
-            "temperature": float(first.sampling_temperature),
-            "logprob_temperature": float(first.logprob_temperature),
-            "max_new_tokens": int(lengths.max()),
-            "seed": int(first.seed),
-        }
-        return cls(
-            task=first.task,
-            problems=problems,
-            group_B=group_B,
-            tokens_BT=padded("token_ids", 0, np.int64),
-            mask_BT=mask_BT,
-            responses=frame.response.tolist(),
-            finish_reason=frame.finish_reason.tolist(),
-            student_logp_BT=padded("student_logp", np.nan, np.float32),
-            teacher_logp_BT=padded("teacher_logp", np.nan, np.float32),
-            verifications=[Verification(Verdict(verdict), "recorded") for verdict in frame.verdict],
-            sampling=Sampling(**recorded),
-            prompt_tokens=encode_prompts(tokenizer, problems) if tokenizer is not None else [],
-            pad_id=tokenizer.pad_token_id if tokenizer is not None else 0,
-            student=first.student,
-            teacher=first.teacher,
-            step=int(first.step),
-        )
+        return from_frame(frame, tokenizer)
 
 
 def as_rows(rows: Sequence[int] | Tensor) -> Tensor:

@@ -70,12 +70,12 @@ def small_png(pixels) -> bytes:
     return file.getvalue()
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure, alt: str, dpi: int = 144) -> None:
     """Display a figure in a notebook with its alt text, and the same words below it for every reader."""
     from IPython.display import Markdown, display
 
     width = round(figure.get_figwidth() * 96)
     metadata = {"image/png": {"alt": alt, "width": width}}
-    display({"image/png": png(figure), "text/plain": alt}, raw=True, metadata=metadata)
+    display({"image/png": png(figure, dpi), "text/plain": alt}, raw=True, metadata=metadata)
     literal = re.sub(r"([*_`<>|\\])", r"\\\1", alt)
     display(Markdown(f"*{literal}*"))

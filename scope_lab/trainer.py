@@ -1,31 +1,30 @@
 """The SCOPE trainer: rollouts → verify → route → score with the teacher → weights → loss → update → log."""
 
 import copy
-import json
+import importlib.util
 import random
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoint import RunFolder
+from .checkpoint import RunFolder, save_model
 from .config import ScopeConfig
 from .engines.transformers import sample
 from .errors import InputError
 from .evaluation import Evaluation, evaluate
-from .hardware import describe, pick_device
+from .hardware import pick_device
 from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
-from .models import Pair, load_pair
+from .models import Pair, load_pair, with_adapter
 from .objective import Coefficients, rollout_coefficients
 from .rollouts import Rollouts, Sampling
 from .tasks import Problem, Task, load_task
 from .teachers import LocalTeacher, Teacher
+from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
 from .update import Batch, update_policy
 
 
@@ -61,6 +60,8 @@ class ScopeTrainer:
         device = pick_device(config.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and device == "cuda")
         self.folder = RunFolder(config.out, config, resume) if config.out else None
+        if absent := [name for name in config.tracker_names if importlib.util.find_spec(name) is None]:
+            raise InputError(f"trackers: {', '.join(absent)} is not installed (pip install {' '.join(absent)})")
         self.accelerator = Accelerator(
             cpu=device == "cpu",
             mixed_precision="bf16" if bf16 else "no",
@@ -72,6 +73,7 @@ class ScopeTrainer:
                 f"processes: found {self.accelerator.num_processes}, accepted 1; start it without `accelerate launch`"
             )
         torch.manual_seed(config.seed)  # for adapters, the only random weights
+        shared = adapter_of_the_same_base(config) if pair is None and teacher is None else None
         self.pair = pair or load_pair(
             config.pair,
             student=config.student,
@@ -79,12 +81,14 @@ class ScopeTrainer:
             device=device,
             teacher_dtype="bfloat16" if bf16 else "float32",
             allow_mismatch=config.allow_mismatch,
-            with_teacher=teacher is None and self.spec.needs_teacher,
+            with_teacher=teacher is None and self.spec.needs_teacher and not shared,
         )
         student = self.pair.student
         reference = copy.deepcopy(student) if config.kl_coef else None
         if config.lora_rank:
-            student = self._with_adapter(student)
+            student = with_adapter(student, config.lora_rank, config.lora_alpha)
+        if shared:
+            teacher = AdapterTeacher(student, shared)
         if config.gradient_checkpointing:
             # transformers renamed it; older versions know the second name alone
             getattr(student, "activation_checkpointing_enable", student.gradient_checkpointing_enable)()
@@ -99,6 +103,12 @@ class ScopeTrainer:
         self.problems = self._training_problems()
         self.step = 0
         self.history: list[dict] = []
+        context = getattr(self.unwrapped.config, "max_position_embeddings", None)
+        limit = config.max_new_tokens or self.task.max_new_tokens
+        if context and limit >= context:
+            raise InputError(f"max_new_tokens: found {limit}, accepted less than the student's context of {context}")
+        if self.folder:
+            self.folder.create()
         if self.folder and resume:
             self.step = self.folder.restore(self.unwrapped, self.optimizer)
             self.history = self.folder.history()
@@ -130,10 +140,9 @@ class ScopeTrainer:
                 if last or stopping() or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self.save_checkpoint()
         if self.folder:
-            self._write_manifest(time.time() - started)
+            self.folder.write_manifest(config.seed, self.step, time.time() - started)
             if self.step == config.steps:
-                self.unwrapped.save_pretrained(self.folder.path / "model")
-                self.tokenizer.save_pretrained(self.folder.path / "model")
+                save_model(self.unwrapped, self.tokenizer, self.folder.path / "model")
         if config.tracker_names:
             self.accelerator.end_training()
         return self.history
@@ -298,19 +307,6 @@ class ScopeTrainer:
     def _step_seed(self) -> int:
         return (self.config.seed * 1_000_003 + self.step) % 2**31
 
-    def _with_adapter(self, student):
-        try:
-            from peft import LoraConfig, get_peft_model
-        except ImportError:
-            raise InputError("lora_rank: needs the package peft, which is not installed") from None
-        adapter = LoraConfig(
-            r=self.config.lora_rank,
-            lora_alpha=self.config.lora_alpha,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-        return get_peft_model(student, adapter)
-
     def _bar(self, description: str) -> Callable:
         return lambda batches: tqdm(batches, desc=description, unit="batch", leave=False, disable=not self.progress)
 
@@ -319,16 +315,3 @@ class ScopeTrainer:
         shown = {"reward": "reward", "mle": "student_path_loss", "opd": "teacher_path_loss", "entropy": "entropy"}
         words = {word: f"{metrics[name]:.3f}" for word, name in shown.items() if metrics[name] is not None}
         return {**words, "tok/s": f"{metrics['tokens_per_second']:.0f}"}
-
-    def _write_manifest(self, seconds: float) -> None:
-        assert self.folder is not None
-        path = self.folder.path / "manifest.json"
-        earlier = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
-        manifest = {
-            "command": " ".join(["scope-lab", *sys.argv[1:]]) if Path(sys.argv[0]).stem != "pytest" else None,
-            "seed": self.config.seed,
-            "steps": self.step,
-            "seconds": round(earlier + seconds, 1),
-            **describe(),
-        }
-        path.write_text(json.dumps(manifest, indent=2) + "\n")

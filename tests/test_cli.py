@@ -67,6 +67,7 @@ MISTAKES = [
     (["--max-new-tokens", "4000"], "max_new_tokens: found 4000"),
     (["--top-p", "1.5"], "top_p: found 1.5"),
     (["--trackers", "abacus"], "trackers: found abacus"),
+    (["--trackers", "trackio"], "trackers: trackio is not installed"),
     (["--learning_rat", "1"], "unrecognized arguments"),
     (["--device", "tpu"], "device: found 'tpu'"),
 ]
@@ -79,7 +80,7 @@ def test_a_wrong_setting_is_one_line_and_writes_nothing(arguments, message, caps
     code, out, err = run(capsys, *QUICK, "--steps", "1", "--out", "run", *arguments)
     assert code == 2 and out == ""
     assert message in err and err.count("\n") == 1 and err.startswith("scope-lab: ")
-    assert not list(tmp_path.rglob("*.safetensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["marker"]
 
 
 def test_a_wrong_line_in_a_task_file_is_named(capsys, tmp_path):
@@ -144,7 +145,9 @@ def test_compare_refuses_what_cannot_be_compared(capsys, tmp_path):
     assert code == 2 and "cannot be read" in err
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "rollout", "compare", "models", "models build"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "evaluate", "rollout", "recover", "compare", "models", "models fetch", "models build"]
+)
 def test_help_is_there_for_every_command(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command.split(), "--help"])

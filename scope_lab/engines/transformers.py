@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,7 +55,87 @@ def _own_generation_config(model):
         model.train(was_training)
 
 
+class Continuations(NamedTuple):
+    """What a model wrote after each prompt, on the CPU, padded on the right to the longest.
+
+    tokens_BT  (B, T) int     through the first EOS, then padding
+    mask_BT    (B, T) bool    true through the first EOS
+    logp_BT    (B, T) nats    of the model that wrote, at `sampling.scored_at`; NaN where masked
+    ended_B    (B,)   bool    whether an EOS came within max_new_tokens
+    """
+
+    tokens_BT: Tensor
+    mask_BT: Tensor
+    logp_BT: Tensor
+    ended_B: Tensor
+
+
 @torch.no_grad()
+def continue_tokens(
+    model,
+    tokenizer,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    *,
+    batch_size: int = 256,
+    progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+) -> Continuations:
+    """Sample one continuation of every list of token ids (a prompt, or a prompt with the start of a response).
+
+    `batch_size` counts sequences. The global random state is left as it was: `sampling.seed` alone decides.
+    Raises ValueError where the longest prompt and max_new_tokens cannot fit the model's context.
+    """
+    context = getattr(model.config, "max_position_embeddings", None)
+    longest = max(len(prompt) for prompt in prompts)
+    if context and longest + sampling.max_new_tokens > context:
+        raise InputError(
+            f"max_new_tokens: found {sampling.max_new_tokens} after a prompt of {longest} tokens, "
+            f"accepted at most {context - longest} in this model's context of {context}"
+        )
+    stop_ids = stop_token_ids(model, tokenizer)
+    pad_id = _pad_id(tokenizer, stop_ids)
+    settings = GenerationConfig(
+        do_sample=True,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=stop_ids,
+        pad_token_id=pad_id,
+    )
+    T = sampling.max_new_tokens
+    tokens_BT = torch.full((len(prompts), T), pad_id)
+    logp_BT = torch.full((len(prompts), T), torch.nan)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _own_generation_config(model):
+        torch.manual_seed(sampling.seed)
+        for start in progress(range(0, len(prompts), batch_size)):
+            batch = prompts[start : start + batch_size]
+            width = max(len(prompt) for prompt in batch)
+            padded = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in batch])
+            attention = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch])
+            recorder = LogprobRecorder(sampling.scored_at)
+            out = model.generate(
+                input_ids=padded.to(model.device),
+                attention_mask=attention.to(model.device),
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([recorder]),
+            )[:, width:]
+            stop = start + len(batch)
+            tokens_BT[start:stop, : out.shape[1]] = out.cpu()
+            logp_BT[start:stop, : out.shape[1]] = recorder.finish(out).cpu()
+    ended_B = torch.isin(tokens_BT, torch.tensor(stop_ids)).any(-1)
+    # A row that ended early is padded, and padding may be EOS itself: the mask ends at the first.
+    mask_BT = response_mask(tokens_BT, stop_ids)
+    T = max(int(mask_BT.sum(-1).max()), 1)
+    tokens_BT, mask_BT, logp_BT = tokens_BT[:, :T], mask_BT[:, :T], logp_BT[:, :T]
+    return Continuations(tokens_BT.where(mask_BT, pad_id), mask_BT, logp_BT.where(mask_BT, torch.nan), ended_B)
+
+
+def _pad_id(tokenizer, stop_ids: list[int]) -> int:
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
+
+
 def sample(
     model,
     tokenizer,
@@ -74,65 +155,30 @@ def sample(
     if not problems:
         raise InputError("problems: found none, accepted at least one")
     prompts = encode_prompts(tokenizer, problems)
-    context = getattr(model.config, "max_position_embeddings", None)
-    longest = max(len(prompt) for prompt in prompts)
-    if context and longest + sampling.max_new_tokens > context:
-        raise InputError(
-            f"max_new_tokens: found {sampling.max_new_tokens} after a prompt of {longest} tokens, "
-            f"accepted at most {context - longest} in this model's context of {context}"
-        )
-    stop_ids = stop_token_ids(model, tokenizer)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
-    settings = GenerationConfig(
-        do_sample=True,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=stop_ids,
-        pad_token_id=pad_id,
-    )
     group_B = torch.arange(len(problems)).repeat_interleave(rollouts_per_prompt)
-    T = sampling.max_new_tokens
-    tokens_BT = torch.full((len(group_B), T), pad_id)
-    logp_BT = torch.full((len(group_B), T), torch.nan)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _own_generation_config(model):
-        torch.manual_seed(sampling.seed)
-        for start in progress(range(0, len(group_B), batch_size)):
-            batch = [prompts[i] for i in group_B[start : start + batch_size].tolist()]
-            width = max(len(prompt) for prompt in batch)
-            padded = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in batch])
-            attention = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch])
-            recorder = LogprobRecorder(sampling.scored_at)
-            out = model.generate(
-                input_ids=padded.to(model.device),
-                attention_mask=attention.to(model.device),
-                generation_config=settings,
-                logits_processor=LogitsProcessorList([recorder]),
-            )[:, width:]
-            stop = start + len(batch)
-            tokens_BT[start:stop, : out.shape[1]] = out.cpu()
-            logp_BT[start:stop, : out.shape[1]] = recorder.finish(out).cpu()
-    ended_B = torch.isin(tokens_BT, torch.tensor(stop_ids)).any(-1)
-    # A row that ended early is padded, and padding may be EOS itself: the mask ends at the first.
-    mask_BT = response_mask(tokens_BT, stop_ids)
-    T = max(int(mask_BT.sum(-1).max()), 1)
-    tokens_BT, mask_BT, logp_BT = tokens_BT[:, :T], mask_BT[:, :T], logp_BT[:, :T]
+    written = continue_tokens(
+        model,
+        tokenizer,
+        [prompts[i] for i in group_B.tolist()],
+        sampling,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    lengths_B = written.mask_BT.sum(-1) - written.ended_B.long()
     return Rollouts(
         task=task,
         problems=list(problems),
         group_B=group_B,
-        tokens_BT=tokens_BT.where(mask_BT, pad_id),
-        mask_BT=mask_BT,
+        tokens_BT=written.tokens_BT,
+        mask_BT=written.mask_BT,
         # Only the final EOS is dropped: a special token in the middle is part of what the verifier judges.
         responses=[
-            tokenizer.decode(tokens[: int(mask.sum()) - int(ended)])
-            for tokens, mask, ended in zip(tokens_BT, mask_BT, ended_B, strict=True)
+            tokenizer.decode(tokens[:length])
+            for tokens, length in zip(written.tokens_BT, lengths_B.tolist(), strict=True)
         ],
-        finish_reason=["stop" if ended else "length" for ended in ended_B.tolist()],
-        student_logp_BT=logp_BT.where(mask_BT, torch.nan),
+        finish_reason=["stop" if ended else "length" for ended in written.ended_B.tolist()],
+        student_logp_BT=written.logp_BT,
         sampling=sampling,
         prompt_tokens=prompts,
-        pad_id=pad_id,
+        pad_id=_pad_id(tokenizer, stop_token_ids(model, tokenizer)),
     )

@@ -8,16 +8,23 @@ from ..rollouts import Rollouts, as_rows
 
 
 class LocalTeacher:
-    """Wraps any causal language model. `tokens_per_batch` bounds padded tokens, prompt included, of one forward."""
+    """Wraps any causal language model. `tokens_per_batch` bounds padded tokens, prompt included, of one forward.
 
-    def __init__(self, model, name: str = "", tokens_per_batch: int = 16_384):
+    By default that is 16,384, fewer for a large vocabulary: one (tokens, V) tensor then holds at most 512 MB.
+    """
+
+    def __init__(self, model, name: str = "", tokens_per_batch: int | None = None):
         self.model = model
         self.name = name or model.name_or_path
-        self.tokens_per_batch = tokens_per_batch
+        self.tokens_per_batch = tokens_per_batch or default_tokens_per_batch(model)
 
     def score(self, rollouts: Rollouts, rows: Tensor, temperature: float) -> Tensor:
         """Log-probs (len(rows), T) of those rollouts' tokens at `temperature`, float32 nats; NaN where masked."""
         return score(self.model, rollouts, rows, temperature, self.tokens_per_batch)
+
+
+def default_tokens_per_batch(model) -> int:
+    return min(16_384, max(2**27 // model.config.vocab_size, 1_024))
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """Sliders and menus of the lessons: thin ipywidgets shells over `scope_lab.plots` and `scope_lab.explore`."""
 
+from .browser import RolloutBrowser
 from .panel import Frames, Panel
+from .pass_at_k import PassAtKExplorer
 from .tau import TAUS, TauExplorer
 
-__all__ = ["TAUS", "Frames", "Panel", "TauExplorer"]
+__all__ = ["TAUS", "Frames", "Panel", "PassAtKExplorer", "RolloutBrowser", "TauExplorer"]

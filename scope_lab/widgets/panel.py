@@ -55,6 +55,6 @@ class Panel(ipywidgets.VBox):
         """The live widget, with the current picture and its words for pages without a kernel."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        picture = base64.b64encode(small_png(np.asarray(Image.open(io.BytesIO(self._png))))).decode()
+        picture = base64.b64encode(small_png(np.asarray(Image.open(io.BytesIO(self._png)).convert("RGB")))).decode()
         data = {**(data or {}), "image/png": picture, "text/plain": self._words}
         return data, {**metadata, "image/png": {"alt": self._words, "width": 1000}}

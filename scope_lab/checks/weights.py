@@ -1,69 +1,12 @@
-"""Checkers of the exercises: they run your function on small cases, and know the classic mistakes by name."""
+"""Checkers of weights, advantages and tau (lessons 00 and 03)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from .objective import effective_sample_size, group_weights, solve_tau, token_advantages
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """What a checker found. `mistake` is the name of a classic mistake, or None."""
-
-    passed: bool
-    message: str
-    mistake: str | None = None
-
-    def __str__(self) -> str:
-        symbol = "✓" if self.passed else "…" if self.mistake == "not answered" else "✗"
-        return f"{symbol} {self.message}"
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A known wrong answer: its name, the hint it earns, and the function that makes it."""
-
-    name: str
-    hint: str
-    function: Callable
-
-
-def judge(answer: Callable, truth: Callable, cases: Sequence[tuple], mistakes: Sequence[Mistake]) -> Feedback:
-    """Compare an answer with the truth on every case, then with each known mistake."""
-    found, wanted = [], [np.asarray(truth(*case), dtype=float) for case in cases]
-    for case, right in zip(cases, wanted, strict=True):
-        copies = [value.copy() if isinstance(value, np.ndarray) else value for value in case]
-        try:
-            value = answer(*copies)
-        except Exception as error:  # the learner's code may raise anything
-            return Feedback(False, f"Your function raised {type(error).__name__}: {error}", "raises")
-        if value is None or value is ...:
-            return Feedback(False, "Not answered yet: your function returns nothing.", "not answered")
-        try:
-            found.append(np.asarray(value, dtype=float))
-        except (TypeError, ValueError):
-            return Feedback(False, f"Found a {type(value).__name__}, accepted numbers.", "not a number")
-        if found[-1].shape != right.shape:
-            shapes = f"found shape {found[-1].shape}, accepted {right.shape}"
-            return Feedback(False, f"The result has another shape: {shapes}.", "shape")
-    if _agree(found, wanted):
-        return Feedback(True, f"Right, on {len(cases)} cases.")
-    for mistake in mistakes:
-        with np.errstate(all="ignore"):
-            if _agree(found, [np.asarray(mistake.function(*case), dtype=float) for case in cases]):
-                return Feedback(False, f"Not yet ({mistake.name}). {mistake.hint}", mistake.name)
-    first = next(i for i in range(len(cases)) if not _agree(found[i : i + 1], wanted[i : i + 1]))
-    ours, theirs = (np.round(x[first], 3).tolist() for x in (wanted, found))
-    return Feedback(False, f"Not yet. On case {first + 1} found {theirs}, accepted {ours}.")
-
-
-def _agree(found, wanted) -> bool:
-    return all(np.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(found, wanted, strict=True))
+from ..objective import effective_sample_size, group_weights, solve_tau, token_advantages
+from .judge import Feedback, Mistake, judge
 
 
 def _weights(nll, member, group, tau, power) -> np.ndarray:

@@ -1,0 +1,41 @@
+"""Checkers of the exercises: they run your function on small cases, and know the classic mistakes by name."""
+
+from .diversity import distinct_solutions, naive_bias, paired_interval, unbiased_pass_at_k
+from .judge import Feedback, Mistake, judge
+from .loss import global_denominator, reverse_kl, surrogate_loss, teacher_path_gradient
+from .perplexity import equal_length_bonus, reference_weights, response_perplexity, teacher_path_weights
+from .routing import chance_of_a_mixed_group, count_kinds, group_relative_reward, route
+from .weights import (
+    effective_rollouts,
+    student_path_weights,
+    tau_by_bisection,
+    tau_for_share,
+    teacher_path_advantages,
+)
+
+__all__ = [
+    "Feedback",
+    "Mistake",
+    "chance_of_a_mixed_group",
+    "count_kinds",
+    "distinct_solutions",
+    "effective_rollouts",
+    "equal_length_bonus",
+    "global_denominator",
+    "group_relative_reward",
+    "judge",
+    "naive_bias",
+    "paired_interval",
+    "reference_weights",
+    "response_perplexity",
+    "reverse_kl",
+    "route",
+    "student_path_weights",
+    "surrogate_loss",
+    "tau_by_bisection",
+    "tau_for_share",
+    "teacher_path_advantages",
+    "teacher_path_gradient",
+    "teacher_path_weights",
+    "unbiased_pass_at_k",
+]

