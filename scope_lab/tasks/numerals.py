@@ -55,7 +55,8 @@ WORD_VALUES = {word: value for value, word in enumerate(f"zero|{ONES}|{TEENS}".s
 WORD_VALUES |= {word: 10 * value for value, word in enumerate(TENS.split("|"), start=2)}
 NUMBER_WORD = re.compile(
     rf"\b(?:({TENS})(?:[ -]({ONES}))?|(zero|{ONES}|{TEENS}))\b"
-    r"(?![ -](?:hundred|thousand|million|billion|dozen|half|third|quarter|of the|of these))",
+    r"(?![ -](?:hundred|thousand|million|billion|dozen|half|third|quarter|of the|of these))"
+    r"(?!(?: short| simple| single)? (?:sentence|line)s?\b)",  # "The answer is in one short sentence."
     re.I,
 )
 

@@ -147,7 +147,8 @@ def draw_numbers(template: Template, rng: random.Random, max_number: int) -> dic
             return None
         values[step.result] = result
     answer = values[template.steps[-1].result]
-    return None if answer in {values[name] for name in template.distractors} else values
+    # A response that only repeats a number of the story must not be right by chance.
+    return None if answer in {values[name] for name in template.numbers} else values
 
 
 def draw_story(template: Template, rng: random.Random, max_number: int = DEFAULT_RANGE[1]) -> Story:
