@@ -363,3 +363,13 @@ def test_no_text_makes_the_verifier_raise(response, reference):
 def test_any_amount_is_read_back_exactly(amount, frame):
     assert verify_answer(str(amount), frame.format(amount)).verdict == Verdict.CORRECT
     assert verify_answer(str(amount + 1), frame.format(amount)).verdict == Verdict.INCORRECT
+
+
+def test_agrees_with_labels_by_hand_on_real_responses():
+    """191 complete responses of SmolLM2-135M-Instruct at temperature 0.6, labelled by reading: is the answer right?"""
+    lines = (Path(__file__).parent / "data" / "smollm2_responses.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len(rows) >= 150 and 0.3 < sum(row["correct"] for row in rows) / len(rows) < 0.7
+    judged = [verify_answer(row["reference"], row["response"]).verdict == Verdict.CORRECT for row in rows]
+    agree = sum(mine == row["correct"] for mine, row in zip(judged, rows, strict=True))
+    assert agree / len(rows) >= 0.99
