@@ -5,9 +5,10 @@ reference itself cannot be read); such a rollout joins neither path and is only 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Protocol
 
 from ..errors import InputError
@@ -62,6 +63,31 @@ def check_split(split: str, n: int | None = None) -> None:
         raise InputError(f"split: found {split!r}, accepted {', '.join(SPLITS)}")
     if n is not None and n < 0:
         raise InputError(f"problems: found {n}, accepted 0 or more")
+
+
+def different_problems(
+    task: "Task",
+    split: str,
+    stream: Iterable[tuple[Problem, str]],
+    n: int | None,
+    accept: Callable[[Problem], bool] = lambda _: True,
+) -> list[Problem]:
+    """The first n (default 1,000) different problems of a generator that may repeat itself, and that `accept` admits.
+
+    Raises ValueError where 10,000 + 50 n draws do not hold as many.
+    """
+    wanted = 1_000 if n is None else n
+    admitted: dict[str, Problem | None] = {}  # None: seen, and refused
+    count = 0
+    for problem, _ in islice(stream, 10_000 + 50 * wanted if wanted else 0):
+        if problem.id not in admitted:
+            admitted[problem.id] = problem if accept(problem) else None
+            count += admitted[problem.id] is not None
+        if count == wanted:
+            break
+    if count < wanted:
+        raise InputError(f"{task.name}: only {count} different problems found in split {split!r}, {wanted} asked for")
+    return [problem for problem in admitted.values() if problem is not None]
 
 
 def split_of(key: str) -> str:

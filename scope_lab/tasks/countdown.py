@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..errors import InputError
-from .base import Problem, Verdict, Verification, check_split, split_of
+from .base import Problem, Verdict, Verification, check_split, different_problems, split_of
 
 NUMBER = r"(0|[1-9]\d{0,3})"
 STEP = re.compile(rf"{NUMBER}([-+*/]){NUMBER}={NUMBER}", re.ASCII)
@@ -139,22 +139,7 @@ class Countdown:
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The first n (default 1,000) different problems of a split, in the order that `seed` gives."""
         check_split(split, n)
-        wanted = 1_000 if n is None else n
-        chosen: dict[str, Problem] = {}
-        rejected: set[str] = set()
-        for attempts, (problem, _) in enumerate(self.derivations(split, seed) if wanted else ()):
-            if problem.id not in chosen and problem.id not in rejected:
-                if self._difficult_enough(problem):
-                    chosen[problem.id] = problem
-                else:
-                    rejected.add(problem.id)
-            if len(chosen) == wanted:
-                break
-            if attempts > 10_000 + 50 * wanted:
-                raise InputError(
-                    f"{self.name}: only {len(chosen)} different problems found in split {split!r}, {wanted} asked for"
-                )
-        return list(chosen.values())
+        return different_problems(self, split, self.derivations(split, seed), n, self._difficult_enough)
 
     def _difficult_enough(self, problem: Problem) -> bool:
         d = self.difficulty

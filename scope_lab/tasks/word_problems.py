@@ -17,7 +17,7 @@ from fractions import Fraction
 
 from ..errors import InputError
 from .answers import verify_answer
-from .base import Problem, Verification, check_split
+from .base import Problem, Verification, check_split, different_problems
 from .word_heldout import TEST
 from .word_plain import PLAIN_TEST, PLAIN_TRAIN
 from .word_stories import DEFAULT_RANGE, Story, Template, draw_story, write_number
@@ -96,17 +96,7 @@ class WordProblems:
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The first n (default 1,000) different problems of a split, in the order that `seed` gives."""
         check_split(split, n)
-        wanted = 1_000 if n is None else n
-        chosen: dict[str, Problem] = {}
-        for attempts, (problem, _) in enumerate(self.solutions(split, seed) if wanted else ()):
-            chosen.setdefault(problem.id, problem)
-            if len(chosen) == wanted:
-                break
-            if attempts > 10_000 + 50 * wanted:
-                raise InputError(
-                    f"{self.name}: only {len(chosen)} different problems found in split {split!r}, {wanted} asked for"
-                )
-        return list(chosen.values())
+        return different_problems(self, split, self.solutions(split, seed), n)
 
     def verify(self, problem: Problem, response: str) -> Verification:
         """Compare the response's final number with the reference (see `answers`)."""
