@@ -10,10 +10,10 @@ ENVIRONMENT := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test lint types browser unit notebooks models results checksums bench clean
+.PHONY: help lab demo test lint types browser smollm2 unit notebooks models results checksums bench clean
 
 help:  ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 lab: $(ENVIRONMENT)  ## Open the notebooks in JupyterLab (this machine only, with a token)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -21,7 +21,7 @@ lab: $(ENVIRONMENT)  ## Open the notebooks in JupyterLab (this machine only, wit
 demo: $(ENVIRONMENT)  ## Train SCOPE on the bundled pair, print and plot before and after
 	$(BIN)/scope-lab train --recipe demo --out runs/demo
 
-test: lint types browser unit notebooks  ## Everything that CI runs
+test: lint types browser smollm2 unit notebooks  ## Everything that CI runs
 
 lint: $(ENVIRONMENT)  ## Style of code and notebooks
 	$(BIN)/ruff check .
@@ -43,6 +43,9 @@ browser: $(ENVIRONMENT)
 	|| (test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null) \
 	|| $(BIN)/playwright install chromium \
 	|| echo "no browser: the browser tests will say so"
+
+smollm2: $(ENVIRONMENT)  ## Fetch the real pretrained student (93 MB) into the user's cache
+	@$(BIN)/scope-lab models fetch smollm2-135m || echo "no SmolLM2: its tests will say so"
 
 unit: $(ENVIRONMENT)  ## Unit, property and widget tests
 	$(BIN)/pytest tests -n 2

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .commands import add_models, add_recover
+from .commands import add_inspect, add_models, add_recover
 from .errors import InputError
 
 TRAIN_EXAMPLE = """examples:
@@ -81,6 +81,7 @@ def build_parser() -> Parser:
     compare.add_argument("after", nargs="*", help="likewise, one or more; none: the run's first against its last")
     compare.add_argument("--figure", metavar="FILE.png", help="also draw Pass@k of all")
 
+    add_inspect(commands, _command)
     add_recover(commands, _command)
     add_models(commands, _command)
     return parser
@@ -218,9 +219,11 @@ def _bar(description: str):
 
 
 def run_evaluate(parsed) -> None:
+    from .engines.finished import FinishedBatches
     from .evaluation import evaluate
 
     model, tokenizer, name, task, problems, sampling = _model_and_task(parsed)
+    finished = FinishedBatches(parsed.out) if parsed.out else None
     evaluation, _ = evaluate(
         model,
         tokenizer,
@@ -232,6 +235,7 @@ def run_evaluate(parsed) -> None:
         split=parsed.split,
         batch_size=parsed.batch_size,
         progress=_bar("evaluate"),
+        finished=finished,
     )
     print(
         f"{name}: {len(problems)} problems of {task.name} ({parsed.split}) × {parsed.samples} samples, 95 % intervals"
@@ -239,14 +243,16 @@ def run_evaluate(parsed) -> None:
     for metric, row in evaluation.summary().iterrows():
         scale, unit = (100, " %") if "@" in str(metric) else (1, "")
         print(f"{metric:10}{row['mean'] * scale:8.2f}{unit}   [{row.low * scale:.2f}, {row.high * scale:.2f}]")
-    if parsed.out:
+    if finished:
         evaluation.save(parsed.out)
+        finished.remove()
         print(f"counts: {parsed.out}")
 
 
 def run_rollout(parsed) -> None:
     import torch
 
+    from .engines.finished import FinishedBatches
     from .engines.transformers import sample
     from .models import PAIRS, check_compatible, load_model, load_tokenizer
     from .teachers import LocalTeacher
@@ -256,7 +262,7 @@ def run_rollout(parsed) -> None:
     teacher = load_model(teacher_name, device=parsed.device) if teacher_name else None
     if teacher is not None and teacher_name:
         check_compatible(tokenizer, load_tokenizer(teacher_name), model, teacher)
-    started = time.time()
+    started, finished = time.time(), FinishedBatches(parsed.out)
     rollouts = sample(
         model,
         tokenizer,
@@ -266,6 +272,7 @@ def run_rollout(parsed) -> None:
         task=task.name,
         batch_size=parsed.batch_size,
         progress=_bar("sample"),
+        finished=finished,
     )
     rollouts.verify(task)
     rollouts.student = name
@@ -274,6 +281,7 @@ def run_rollout(parsed) -> None:
         scorer = LocalTeacher(teacher, teacher_name)
         rollouts.teacher_logp_BT = scorer.score(rollouts, torch.arange(len(rollouts)), sampling.scored_at)
     rollouts.save(parsed.out, tokenizer)
+    finished.remove()
     right = int(rollouts.correct_B.sum())
     print(f"{len(rollouts)} rollouts, {right} correct, in {time.time() - started:.0f} s: {parsed.out}")
 

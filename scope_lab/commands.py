@@ -1,4 +1,4 @@
-"""The subcommands `scope-lab models` and `scope-lab recover`; cli.py has the others."""
+"""The subcommands `scope-lab models`, `inspect` and `recover`; cli.py has the others."""
 
 import json
 import time
@@ -60,6 +60,26 @@ def run_build(parsed) -> None:
         build_adapter(parsed.name, folder)
 
 
+def add_inspect(commands, add) -> None:
+    parser = add(commands, "inspect", "check a rollouts file, and say what is in it: its data card", run_inspect)
+    parser.add_argument("rollouts", metavar="FILE.parquet")
+    parser.add_argument("--figure", metavar="FILE.png", help="also draw accuracy, length and perplexity")
+
+
+def run_inspect(parsed) -> None:
+    from .data_card import card_text
+    from .rollouts import Rollouts
+
+    rollouts = Rollouts.load(parsed.rollouts)
+    print(card_text(rollouts))
+    if parsed.figure:
+        from .plots import plot_data_card
+        from .style import png
+
+        Path(parsed.figure).write_bytes(png(plot_data_card(rollouts)))
+        print(f"figure: {parsed.figure}")
+
+
 RECOVER_EXAMPLE = """examples:
   scope-lab recover --rollouts data/rollouts/countdown.parquet --out runs/recovery-countdown
   scope-lab recover --pair smollm2 --problems 120 --samples 8 --out runs/recovery-smollm2
@@ -90,6 +110,7 @@ def run_recover(parsed) -> None:
     from tqdm import tqdm
 
     from .config import read_recipe
+    from .engines.finished import FinishedBatches
     from .models import PAIRS, load_model, load_tokenizer
     from .recovery import FRACTIONS, WANTED, choose_wrong, recover, score_missing
     from .recovery_table import summarise, table_text
@@ -107,6 +128,7 @@ def run_recover(parsed) -> None:
         raise InputError("recover: set --rollouts, or --pair to sample from")
     recipe = read_recipe(parsed.pair) if parsed.pair else {}
     batch_size = parsed.batch_size or recipe.get("sequences_per_batch", 256)
+    finished = FinishedBatches(parsed.out)
 
     def bar(description: str):
         return lambda batches: tqdm(batches, desc=description, unit="batch")
@@ -115,7 +137,7 @@ def run_recover(parsed) -> None:
         rollouts = Rollouts.load(parsed.rollouts)
         teacher_name = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else rollouts.teacher)
     else:
-        rollouts = _sample(parsed, recipe, batch_size, bar("sample"))
+        rollouts = _sample(parsed, recipe, batch_size, bar("sample"), finished)
         teacher_name = parsed.teacher or PAIRS[parsed.pair][1]
     if not teacher_name:
         raise InputError("teacher: the rollouts name none; set --teacher")
@@ -137,6 +159,7 @@ def run_recover(parsed) -> None:
         seed=parsed.seed,
         batch_size=batch_size,
         progress=bar("recover"),
+        finished=finished,
     )
     summary = {
         "task": wrong.task,
@@ -156,9 +179,10 @@ def run_recover(parsed) -> None:
         print(f"only {len(wrong)} wrong rollouts: {WANTED} or more are wanted for four quartiles")
     for file in write(summary, frame, parsed.out):
         print(file)
+    finished.remove()
 
 
-def _sample(parsed, recipe: dict, batch_size: int, progress):
+def _sample(parsed, recipe: dict, batch_size: int, progress, finished):
     """Fresh rollouts of the pair's student, as its recipe samples them."""
     from .engines.transformers import sample
     from .models import PAIRS, load_model, load_tokenizer
@@ -178,6 +202,7 @@ def _sample(parsed, recipe: dict, batch_size: int, progress):
         task=task.name,
         batch_size=batch_size,
         progress=progress,
+        finished=finished,
     )
     rollouts.verify(task)
     rollouts.student = name

@@ -251,8 +251,9 @@ def evaluate(
     split: str,
     batch_size: int = 1024,
     progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+    finished=None,
 ) -> tuple[Evaluation, Rollouts]:
-    """Sample n responses a problem, verify them and count."""
+    """Sample n responses a problem, verify them and count; `finished` (engines.finished) keeps batches as they end."""
     from .engines.transformers import sample
 
     rollouts = sample(
@@ -264,6 +265,7 @@ def evaluate(
         task=task.name,
         batch_size=batch_size,
         progress=progress,
+        finished=finished,
     )
     rollouts.verify(task)
     return Evaluation.of(rollouts, label, split), rollouts

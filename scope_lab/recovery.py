@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .engines.finished import FinishedBatches
 from .engines.transformers import continue_tokens
 from .errors import InputError
 from .recovery_table import quartiles
@@ -95,6 +96,7 @@ def recover(
     seed: int = 0,
     batch_size: int = 256,
     progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+    finished: FinishedBatches | None = None,
 ) -> pd.DataFrame:
     """Let a model (the teacher) complete prefixes of wrong rollouts, and count how often it still reaches the answer.
 
@@ -132,7 +134,13 @@ def recover(
     order = sorted(range(len(starts)), key=lambda j: (rows[j][5], len(starts[j][0])))
     jobs = [j for j in order for _ in range(completions)]
     written = continue_tokens(
-        model, tokenizer, [starts[j][0] for j in jobs], sampling, batch_size=batch_size, progress=progress
+        model,
+        tokenizer,
+        [starts[j][0] for j in jobs],
+        sampling,
+        batch_size=batch_size,
+        progress=progress,
+        finished=finished,
     )
     counts = np.zeros((len(starts), 3), dtype=int)
     ends = (written.mask_BT.sum(-1) - written.ended_B.long()).tolist()

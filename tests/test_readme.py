@@ -74,8 +74,8 @@ def test_commands_parse(command):
 
 
 def test_make_targets_exist():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"\bmake ([a-z]+)", README.read_text()))
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"\bmake ([a-z0-9]+)", README.read_text()))
     assert named and named <= targets
 
 

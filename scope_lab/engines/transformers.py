@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.cache_utils import DynamicLayer
 
 from ..errors import InputError
 from ..logprobs import response_mask
 from ..models import stop_token_ids
 from ..rollouts import Rollouts, Sampling, encode_prompts
 from ..tasks import Problem
+from .finished import FinishedBatches
 
 
 class LogprobRecorder(LogitsProcessor):
@@ -79,10 +81,12 @@ def continue_tokens(
     *,
     batch_size: int = 256,
     progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+    finished: FinishedBatches | None = None,
 ) -> Continuations:
     """Sample one continuation of every list of token ids (a prompt, or a prompt with the start of a response).
 
-    `batch_size` counts sequences. The global random state is left as it was: `sampling.seed` alone decides.
+    `batch_size` counts sequences; those that `finished` holds are read, the others are kept there as they end.
+    The global random state is left as it was: `sampling.seed` alone decides.
     Raises ValueError where the longest prompt and max_new_tokens cannot fit the model's context.
     """
     context = getattr(model.config, "max_position_embeddings", None)
@@ -109,27 +113,69 @@ def continue_tokens(
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _own_generation_config(model):
         torch.manual_seed(sampling.seed)
+        if finished:
+            finished.begin(model, prompts, sampling, batch_size)
         for start in progress(range(0, len(prompts), batch_size)):
             batch = prompts[start : start + batch_size]
-            width = max(len(prompt) for prompt in batch)
-            padded = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in batch])
-            attention = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch])
-            recorder = LogprobRecorder(sampling.scored_at)
-            out = model.generate(
-                input_ids=padded.to(model.device),
-                attention_mask=attention.to(model.device),
-                generation_config=settings,
-                logits_processor=LogitsProcessorList([recorder]),
-            )[:, width:]
-            stop = start + len(batch)
-            tokens_BT[start:stop, : out.shape[1]] = out.cpu()
-            logp_BT[start:stop, : out.shape[1]] = recorder.finish(out).cpu()
+            written = finished.load(start) if finished else None
+            if written is None:
+                written = _generate(model, batch, settings, sampling.scored_at)
+                if finished:
+                    finished.save(start, written[0], written[1], model.device)
+            rows, columns = slice(start, start + len(batch)), slice(written[0].shape[1])
+            tokens_BT[rows, columns], logp_BT[rows, columns] = written
     ended_B = torch.isin(tokens_BT, torch.tensor(stop_ids)).any(-1)
     # A row that ended early is padded, and padding may be EOS itself: the mask ends at the first.
     mask_BT = response_mask(tokens_BT, stop_ids)
     T = max(int(mask_BT.sum(-1).max()), 1)
     tokens_BT, mask_BT, logp_BT = tokens_BT[:, :T], mask_BT[:, :T], logp_BT[:, :T]
     return Continuations(tokens_BT.where(mask_BT, pad_id), mask_BT, logp_BT.where(mask_BT, torch.nan), ended_B)
+
+
+def _generate(model, prompts: Sequence[list[int]], settings: GenerationConfig, scored_at: float):
+    """One batch: sampled tokens and their log-probs, both (B, T), on the CPU."""
+    tokens_BW, attention_BW = _left_padded(prompts, settings.pad_token_id, model.device)
+    recorder = LogprobRecorder(scored_at)
+    tokens_BT = model.generate(
+        input_ids=tokens_BW,
+        attention_mask=attention_BW,
+        generation_config=settings,
+        logits_processor=LogitsProcessorList([recorder]),
+        past_key_values=_shared_cache(model, prompts, settings.pad_token_id),
+    )[:, tokens_BW.shape[1] :]
+    return tokens_BT.cpu(), recorder.finish(tokens_BT).cpu()
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int, device) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, (B, W)."""
+    width = max(len(prompt) for prompt in prompts)
+    tokens = [[pad_id] * (width - len(prompt)) + [*prompt] for prompt in prompts]
+    attention = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(tokens, device=device), torch.tensor(attention, device=device)
+
+
+def _shared_cache(model, prompts: Sequence[list[int]], pad_id: int) -> DynamicCache | None:
+    """Keys and values of every prompt but its last token: of a prompt that is sampled G times, computed once.
+
+    None where no prompt comes twice, or where the model keeps another kind of cache: `generate` then computes its own.
+    """
+    distinct = list(dict.fromkeys(map(tuple, prompts)))
+    if len(distinct) == len(prompts) or max(map(len, distinct)) < 2:
+        return None
+    tokens_PW, attention_PW = _left_padded(distinct, pad_id, model.device)
+    position_PW = (attention_PW.cumsum(-1) - 1).clamp(min=0)
+    read = model.get_decoder()(
+        input_ids=tokens_PW[:, :-1],
+        attention_mask=attention_PW[:, :-1],
+        position_ids=position_PW[:, :-1],
+        use_cache=True,
+    )
+    cache = getattr(read, "past_key_values", None)
+    if not isinstance(cache, DynamicCache) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        return None
+    place = {prompt: i for i, prompt in enumerate(distinct)}
+    cache.batch_select_indices(torch.tensor([place[tuple(prompt)] for prompt in prompts], device=model.device))
+    return cache
 
 
 def _pad_id(tokenizer, stop_ids: list[int]) -> int:
@@ -146,10 +192,11 @@ def sample(
     task: str = "",
     batch_size: int = 256,
     progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+    finished: FinishedBatches | None = None,
 ) -> Rollouts:
     """Sample `rollouts_per_prompt` responses for every problem; verdicts and teacher log-probs are not filled in.
 
-    `batch_size` counts sequences. The global random state is left as it was: `sampling.seed` alone decides.
+    `batch_size`, `finished` and what is raised as in `continue_tokens`.
     Raises ValueError where a prompt and its response cannot fit the model's context.
     """
     if not problems:
@@ -163,6 +210,7 @@ def sample(
         sampling,
         batch_size=batch_size,
         progress=progress,
+        finished=finished,
     )
     lengths_B = written.mask_BT.sum(-1) - written.ended_B.long()
     return Rollouts(

@@ -1,5 +1,6 @@
 """One function a figure: data in, a matplotlib Figure out, and beside it a function that says the figure in words."""
 
+from .data_card import alt_data_card, plot_data_card
 from .diversity import (
     alt_by_difficulty,
     alt_diversity,
@@ -39,6 +40,7 @@ from .weights import (
 
 __all__ = [
     "alt_by_difficulty",
+    "alt_data_card",
     "alt_diversity",
     "alt_effective_sample_size",
     "alt_estimator_bias",
@@ -58,6 +60,7 @@ __all__ = [
     "alt_tau_curves",
     "alt_training",
     "plot_by_difficulty",
+    "plot_data_card",
     "plot_diversity",
     "plot_effective_sample_size",
     "plot_estimator_bias",

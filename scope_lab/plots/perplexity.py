@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
+from ..data_card import PERPLEXITY, quantities
 from ..explore import paths, percent
 from ..explore_routing import length_table, length_weights
 from ..rollouts import Rollouts
@@ -15,10 +16,11 @@ TICKS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
 
 def _perplexities(rollouts: Rollouts) -> dict[str, dict[str, np.ndarray]]:
     """By model and verdict, per token; rollouts without a verdict or a score are left out."""
-    verdicts = {"correct": rollouts.correct_B, "wrong": rollouts.known_B & ~rollouts.correct_B}
-    models = {"student": rollouts.student_nll_B, "teacher": rollouts.teacher_nll_B}
-    found = {m: {v: nll_B[members].exp().numpy() for v, members in verdicts.items()} for m, nll_B in models.items()}
-    return {m: {v: ppl[np.isfinite(ppl)] for v, ppl in of.items() if np.isfinite(ppl).any()} for m, of in found.items()}
+    found = quantities(rollouts)
+    return {
+        model: {v: found[name][v] for v in ("correct", "wrong") if v in found[name]}
+        for model, name in PERPLEXITY.items()
+    }
 
 
 def plot_perplexities(rollouts: Rollouts) -> Figure:

@@ -1,0 +1,63 @@
+"""A long sampling survives Ctrl-C and kill -9: finished batches stay on disk; the same command goes on after them."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..rollouts import Sampling
+
+
+class FinishedBatches:
+    """Batches of one or more samplings, in a folder beside the file that they are for.
+
+    A batch is found again by what made it: prompts, sampling settings, batch size, the model's weights and its kind of
+    device. It brings the random state back that it left behind, so that what follows is what would have followed.
+    """
+
+    def __init__(self, out: str | Path):
+        self.folder = Path(f"{out}.partial")
+        self.key = ""
+
+    def begin(self, model, prompts: Sequence[list[int]], sampling: Sampling, batch_size: int) -> None:
+        """Say which sampling comes now."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps([prompts, asdict(sampling), batch_size, model.device.type]).encode())
+        for name, parameter in model.named_parameters():
+            few = parameter.detach().flatten()[:: max(1, parameter.numel() // 64)]
+            digest.update(name.encode() + few.float().cpu().numpy().tobytes())
+        self.key = digest.hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _file(self, start: int) -> Path:
+        return self.folder / f"{self.key}-{start:08d}.safetensors"
+
+    def load(self, start: int) -> tuple[Tensor, Tensor] | None:
+        """Tokens and log-probs of the batch at `start`, or None; the random state is then the one after that batch."""
+        if not self._file(start).is_file():
+            return None
+        found = load_file(self._file(start))
+        torch.set_rng_state(found["cpu_state"])
+        if "cuda_state" in found:
+            torch.cuda.set_rng_state(found["cuda_state"])
+        return found["tokens"], found["logp"]
+
+    def save(self, start: int, tokens_BT: Tensor, logp_BT: Tensor, device: torch.device) -> None:
+        """Keep a batch; a file appears whole or not at all."""
+        held = {"tokens": tokens_BT.contiguous(), "logp": logp_BT.contiguous(), "cpu_state": torch.get_rng_state()}
+        if device.type == "cuda":
+            held["cuda_state"] = torch.cuda.get_rng_state(device)
+        half = self._file(start).with_suffix(".tmp")
+        save_file(held, half)
+        os.replace(half, self._file(start))
+
+    def remove(self) -> None:
+        """Once the output is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
