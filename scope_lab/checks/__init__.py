@@ -4,6 +4,7 @@ from .diversity import distinct_solutions, naive_bias, paired_interval, unbiased
 from .judge import Feedback, Mistake, judge
 from .loss import global_denominator, reverse_kl, surrogate_loss, teacher_path_gradient
 from .perplexity import equal_length_bonus, reference_weights, response_perplexity, teacher_path_weights
+from .reference import cosine, mean_one, path_balance, weights_without_failed_calls
 from .routing import chance_of_a_mixed_group, count_kinds, group_relative_reward, route
 from .weights import (
     effective_rollouts,
@@ -17,6 +18,7 @@ __all__ = [
     "Feedback",
     "Mistake",
     "chance_of_a_mixed_group",
+    "cosine",
     "count_kinds",
     "distinct_solutions",
     "effective_rollouts",
@@ -24,8 +26,10 @@ __all__ = [
     "global_denominator",
     "group_relative_reward",
     "judge",
+    "mean_one",
     "naive_bias",
     "paired_interval",
+    "path_balance",
     "reference_weights",
     "response_perplexity",
     "reverse_kl",
@@ -38,4 +42,5 @@ __all__ = [
     "teacher_path_gradient",
     "teacher_path_weights",
     "unbiased_pass_at_k",
+    "weights_without_failed_calls",
 ]

@@ -17,6 +17,7 @@ from .evaluation import alt_pass_at_k, plot_pass_at_k
 from .kl import alt_kl_directions, alt_sampled_kl, plot_kl_directions, plot_sampled_kl
 from .perplexity import alt_length_effect, alt_perplexities, plot_length_effect, plot_perplexities
 from .recovery import alt_recovery, plot_recovery
+from .reference import alt_departures, alt_effects, alt_packing, plot_departures, plot_effects, plot_packing
 from .routing import (
     alt_group_kinds,
     alt_kind_shares,
@@ -41,8 +42,10 @@ from .weights import (
 __all__ = [
     "alt_by_difficulty",
     "alt_data_card",
+    "alt_departures",
     "alt_diversity",
     "alt_effective_sample_size",
+    "alt_effects",
     "alt_estimator_bias",
     "alt_flow",
     "alt_group_kinds",
@@ -50,6 +53,7 @@ __all__ = [
     "alt_kind_shares",
     "alt_kl_directions",
     "alt_length_effect",
+    "alt_packing",
     "alt_pass_at_k",
     "alt_perplexities",
     "alt_pushes",
@@ -61,8 +65,10 @@ __all__ = [
     "alt_training",
     "plot_by_difficulty",
     "plot_data_card",
+    "plot_departures",
     "plot_diversity",
     "plot_effective_sample_size",
+    "plot_effects",
     "plot_estimator_bias",
     "plot_flow",
     "plot_group_kinds",
@@ -70,6 +76,7 @@ __all__ = [
     "plot_kind_shares",
     "plot_kl_directions",
     "plot_length_effect",
+    "plot_packing",
     "plot_pass_at_k",
     "plot_perplexities",
     "plot_pushes",

@@ -3,6 +3,7 @@
 from .browser import RolloutBrowser
 from .panel import Frames, Panel
 from .pass_at_k import PassAtKExplorer
+from .reference import DeparturePanel
 from .tau import TAUS, TauExplorer
 
-__all__ = ["TAUS", "Frames", "Panel", "PassAtKExplorer", "RolloutBrowser", "TauExplorer"]
+__all__ = ["TAUS", "DeparturePanel", "Frames", "Panel", "PassAtKExplorer", "RolloutBrowser", "TauExplorer"]
