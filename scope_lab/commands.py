@@ -21,6 +21,9 @@ def add_models(commands, add) -> None:
     build = add(actions, "build", "train a bundled model anew and measure it (25 to 60 minutes)", run_build)
     build.add_argument("name", choices=["countdown", *ADAPTERS])
     build.add_argument("--out", metavar="FOLDER", help="where to; default: data/models of the clone")
+    build.add_argument(
+        "--rollouts", metavar="FILE.parquet", help="an adapter's: the base's recorded responses; default: sampled anew"
+    )
 
 
 def run_list(parsed) -> None:
@@ -56,8 +59,10 @@ def run_build(parsed) -> None:
         build_countdown(folder)
     else:
         from .finetune import build_adapter
+        from .rollouts import Rollouts
 
-        build_adapter(parsed.name, folder)
+        rollouts = Rollouts.load(parsed.rollouts) if parsed.rollouts else None
+        build_adapter(parsed.name, folder, rollouts=rollouts)
 
 
 def add_inspect(commands, add) -> None:

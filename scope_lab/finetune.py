@@ -1,13 +1,16 @@
 """Makes the bundled LoRA teacher: an adapter on the student's own base, trained on verified solutions.
 
-The task's generator writes solutions of train problems, its verifier checks each, and only response tokens carry loss.
-`scope-lab models build smollm2-teacher` runs this.
+Half of them are written by the task's generator, half are the student's own correct responses (rejection sampling): the
+former teach to solve, the latter keep the teacher at home in the student's words. A teacher of the generator's words
+alone finds every response of the student strange, right or wrong, and its perplexity then says nothing but that.
+The verifier checks each, and only response tokens carry loss. `scope-lab models build smollm2-teacher` runs this.
 """
 
 import json
 import os
+import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +21,10 @@ from tqdm import tqdm
 
 from .errors import InputError
 from .logprobs import masked_mean, response_logprobs
-from .rollouts import encode_prompts
+from .rollouts import Rollouts, encode_prompts
 from .tasks import Problem, Task, Verdict
+
+OwnResponses = Sequence[tuple[Problem, list[str]]]  # problems, each with correct responses of the base
 
 
 class SolvedTask(Task, Protocol):
@@ -32,7 +37,10 @@ class SolvedTask(Task, Protocol):
 
 @dataclass(frozen=True)
 class AdapterRecipe:
-    """Base, task and training of one bundled adapter. `dtype` is the frozen base's; the adapter trains in float32."""
+    """Base, task and training of one bundled adapter. `dtype` is the frozen base's; the adapter trains in float32.
+
+    own  how many of a batch are the base's own correct responses, from `own_problems` train problems × `own_samples`
+    """
 
     base: str
     task: str
@@ -42,12 +50,15 @@ class AdapterRecipe:
     learning_rate: float = 5e-4
     warmup_steps: int = 10
     batch_size: int = 8
+    own: int = 0
+    own_problems: int = 208
+    own_samples: int = 16
     dtype: str = "bfloat16"
     seed: int = 0
     save_every: int = 25
 
 
-RECIPES = {"smollm2-teacher": AdapterRecipe(base="smollm2-135m", task="word_problems", steps=200)}
+RECIPES = {"smollm2-teacher": AdapterRecipe(base="smollm2-135m", task="word_problems", steps=300, own=4)}
 HELD_OUT, SAMPLES, TEMPERATURE = 100, 8, 0.6  # of the measuring step
 
 
@@ -62,27 +73,46 @@ def verified(task: SolvedTask, seed: int) -> Iterator[tuple[Problem, str]]:
             raise InputError(f"{task.name}: the verifier refuses its own generator's solutions, like {solution!r}")
 
 
-def training_batch(task: SolvedTask, tokenizer, recipe: AdapterRecipe, step: int):
+def own_correct(rollouts: Rollouts) -> OwnResponses:
+    """Each problem with its different correct responses that ended, in the order of the rollouts; the rest left out."""
+    found: dict[int, dict[str, None]] = {}
+    for row in (rollouts.correct_B & ~rollouts.truncated_B).nonzero().squeeze(1).tolist():
+        found.setdefault(int(rollouts.group_B[row]), {})[rollouts.responses[row]] = None
+    return [(rollouts.problems[group], list(responses)) for group, responses in found.items()]
+
+
+def training_batch(task: SolvedTask, tokenizer, recipe: AdapterRecipe, step: int, own: OwnResponses = ()):
     """One step's tokens (B, L), attention (B, L) bool and response mask (B, T) bool, by seed and step alone.
 
     Laid out as rollouts are: prompts padded on the left, responses with their EOS on the right.
     """
-    stream = verified(task, seed=recipe.seed * 1_000_003 + step)
-    pairs = [next(stream) for _ in range(recipe.batch_size)]
+    seed = recipe.seed * 1_000_003 + step
+    stream, rng = verified(task, seed), random.Random(seed)
+    pairs = [next(stream) for _ in range(recipe.batch_size - recipe.own)]
+    for _ in range(recipe.own):
+        problem, responses = rng.choice(own)  # problems count alike, however many of their responses are correct
+        pairs.append((problem, rng.choice(responses)))
     prompts = encode_prompts(tokenizer, [problem for problem, _ in pairs])
-    responses = [[*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id] for _, text in pairs]
+    encoded = [tokenizer(text, add_special_tokens=False).input_ids for _, text in pairs]
+    responses = [list(ids) + [tokenizer.eos_token_id] for ids in encoded]  # noqa: RUF005
     widest, T = max(map(len, prompts)), max(map(len, responses))
     tokens_BL = torch.full((len(pairs), widest + T), tokenizer.pad_token_id)
     attention_BL = torch.zeros_like(tokens_BL, dtype=torch.bool)
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         row = slice(widest - len(prompt), widest + len(response))
-        tokens_BL[i, row] = torch.tensor(prompt + response)
+        tokens_BL[i, row] = torch.tensor([*prompt, *response])
         attention_BL[i, row] = True
     return tokens_BL, attention_BL, attention_BL[:, widest:]
 
 
 def finetune(
-    recipe: AdapterRecipe, task: SolvedTask, model, tokenizer, folder: Path, progress: Callable = tqdm
+    recipe: AdapterRecipe,
+    task: SolvedTask,
+    model,
+    tokenizer,
+    folder: Path,
+    progress: Callable = tqdm,
+    own: OwnResponses = (),
 ) -> list[float]:
     """Train an adapter on `model` (the base, on any device) into `folder`; a build that was cut off goes on.
 
@@ -110,7 +140,8 @@ def finetune(
     losses = []
     bar = progress(range(start, recipe.steps), initial=start, total=recipe.steps, desc=folder.name, unit="step")
     for step in bar:
-        tokens_BL, attention_BL, mask_BT = (x.to(model.device) for x in training_batch(task, tokenizer, recipe, step))
+        batch = training_batch(task, tokenizer, recipe, step, own)
+        tokens_BL, attention_BL, mask_BT = (x.to(model.device) for x in batch)
         logp_BT, _ = response_logprobs(model, tokens_BL, attention_BL, mask_BT.shape[1])
         loss = -masked_mean(logp_BT, mask_BT, mask_BT.sum())
         loss.backward()
@@ -157,12 +188,43 @@ def save_adapter(model, recipe: AdapterRecipe, folder: Path) -> None:
     os.replace(work, folder)
 
 
-def build_adapter(name: str, folder: Path, task: SolvedTask | None = None, problems: int = HELD_OUT) -> None:
+def sample_own(recipe: AdapterRecipe, task: Task, tokenizer, folder: Path) -> Rollouts:
+    """The base's responses to train problems, as `scope-lab rollout` samples them; goes on where it was cut off."""
+    from .engines.finished import FinishedBatches
+    from .engines.transformers import sample
+    from .models import load_model
+    from .rollouts import Sampling
+
+    finished = FinishedBatches(folder)
+    rollouts = sample(
+        load_model(recipe.base),
+        tokenizer,
+        task.problems("train", recipe.own_problems, seed=recipe.seed),
+        recipe.own_samples,
+        Sampling(TEMPERATURE, max_new_tokens=task.max_new_tokens, seed=recipe.seed),
+        task=task.name,
+        batch_size=64,
+        progress=partial(tqdm, desc=f"sample {recipe.base}", unit="batch"),
+        finished=finished,
+    )
+    rollouts.verify(task)
+    return rollouts
+
+
+def build_adapter(
+    name: str,
+    folder: Path,
+    task: SolvedTask | None = None,
+    problems: int = HELD_OUT,
+    rollouts: Rollouts | None = None,
+) -> None:
     """Train the adapter where it is missing, then measure student and teacher on the same held-out problems.
 
     folder    where the adapter's own folder `name` goes
     problems  held-out problems of the measuring; 0 leaves it out, and the card says so
+    rollouts  the base's verified responses to train problems, sampled anew where None
     """
+    from .engines.finished import FinishedBatches
     from .evaluation import compare, evaluate
     from .models import load_model, load_tokenizer
     from .rollouts import Sampling
@@ -174,7 +236,14 @@ def build_adapter(name: str, folder: Path, task: SolvedTask | None = None, probl
         raise InputError(f"{solved.name}: writes no solutions, so no teacher can be trained on it")
     tokenizer = load_tokenizer(recipe.base)
     if not (target / "adapter_model.safetensors").is_file():
-        finetune(recipe, solved, load_model(recipe.base, dtype=recipe.dtype), tokenizer, target)
+        own: OwnResponses = ()
+        if recipe.own:
+            own = own_correct(rollouts or sample_own(recipe, solved, tokenizer, target))
+            if not own:
+                raise InputError(f"rollouts: found no correct response of {recipe.base}, accepted some")
+            print(f"{sum(len(texts) for _, texts in own)} correct responses of {recipe.base} to {len(own)} problems")
+        finetune(recipe, solved, load_model(recipe.base, dtype=recipe.dtype), tokenizer, target, own=own)
+        FinishedBatches(target).remove()
     table = None
     if problems:
         sampling = Sampling(TEMPERATURE, max_new_tokens=solved.max_new_tokens, seed=10_000)
@@ -221,6 +290,9 @@ def model_card(name: str, recipe: AdapterRecipe, task: SolvedTask, folder: Path,
                 *rows,
             ]
         )
+    sources = "written by the task's generator"
+    if recipe.own:
+        sources = f"{recipe.batch_size - recipe.own} {sources}, {recipe.own} the base's own (rejection sampling)"
     size = (folder / "adapter_model.safetensors").stat().st_size / 1e6
     return f"""---
 license: apache-2.0
@@ -234,7 +306,7 @@ The teacher of SCOPE Lab's `smollm2` pair: a LoRA adapter (rank {recipe.rank}, a
 `{recipe.base}`, which `scope-lab models fetch {recipe.base}` brings.
 
 Made by `scope-lab models build {name}` (seed {recipe.seed}): {recipe.steps:,} steps of {recipe.batch_size} solutions of
-train-split problems of `{recipe.task}`, written by the task's generator and checked by its verifier; maximum likelihood
+train-split problems of `{recipe.task}`, {sources}, all checked by the task's verifier; maximum likelihood
 on the response, AdamW at {recipe.learning_rate:g} with a cosine schedule, base in {recipe.dtype}.
 
 ## Measured

@@ -8,7 +8,7 @@ import torch
 
 from scope_lab import finetune as module
 from scope_lab.errors import InputError
-from scope_lab.finetune import RECIPES, AdapterRecipe, build_adapter, finetune, training_batch, verified
+from scope_lab.finetune import RECIPES, AdapterRecipe, build_adapter, finetune, own_correct, training_batch, verified
 from scope_lab.logprobs import response_logprobs
 from scope_lab.models import load_model
 from scope_lab.tasks import Countdown, Verdict, Verification
@@ -56,6 +56,39 @@ def test_loss_is_on_the_response_and_its_eos_alone(tokenizer):
     again, *_ = training_batch(Solved(), tokenizer, RECIPE, 0)
     other, *_ = training_batch(Solved(), tokenizer, RECIPE, 1)
     assert torch.equal(again, tokens_BL) and not torch.equal(other[:, :5], tokens_BL[:, :5])
+
+
+def test_own_correct_responses_are_the_rollouts_that_were_right_and_ended(rollouts):
+    own = own_correct(rollouts)
+    right = {(p.id, text) for p, texts in own for text in texts}
+    rows = [i for i in range(len(rollouts)) if rollouts.correct_B[i] and rollouts.finish_reason[i] == "stop"]
+    assert right == {(rollouts.problems[rollouts.group_B[i]].id, rollouts.responses[i]) for i in rows}
+    assert all(len(set(texts)) == len(texts) > 0 for _, texts in own)
+
+
+def test_half_of_a_batch_may_be_the_students_own(tokenizer, rollouts):
+    own = own_correct(rollouts)
+    recipe = replace(RECIPE, own=2)
+    texts = {text for _, of in own for text in of}
+    drawn = set()
+    for step in range(20):
+        tokens_BL, _, mask_BT = training_batch(Solved(), tokenizer, recipe, step, own)
+        T = mask_BT.shape[1]
+        found = [tokenizer.decode(row[-T:][m][:-1]) for row, m in zip(tokens_BL, mask_BT, strict=True)]
+        assert set(found[2:]) <= texts and len(found) == 4
+        drawn |= set(found[2:])
+    assert len(drawn) > 2
+    assert torch.equal(tokens_BL, training_batch(Solved(), tokenizer, recipe, 19, own)[0])
+
+
+def test_build_samples_the_students_own_responses(tmp_path, monkeypatch, capsys):
+    recipe = replace(RECIPE, steps=2, own=2, own_problems=12, own_samples=8)
+    monkeypatch.setitem(RECIPES, "tiny-teacher", recipe)
+    build_adapter("tiny-teacher", tmp_path, task=Solved(), problems=0)
+    assert "correct responses of countdown-student to" in capsys.readouterr().out
+    card = (tmp_path / "tiny-teacher" / "README.md").read_text()
+    assert "2 written by the task's generator, 2 the base's own (rejection sampling)" in " ".join(card.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny-teacher"]
 
 
 def test_adapter_learns_and_names_its_base_and_no_folder(tmp_path, tokenizer):
