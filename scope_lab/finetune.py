@@ -90,11 +90,11 @@ def training_batch(task: SolvedTask, tokenizer, recipe: AdapterRecipe, step: int
     stream, rng = verified(task, seed), random.Random(seed)
     pairs = [next(stream) for _ in range(recipe.batch_size - recipe.own)]
     for _ in range(recipe.own):
-        problem, responses = rng.choice(own)  # problems count alike, however many of their responses are correct
-        pairs.append((problem, rng.choice(responses)))
+        problem, texts = rng.choice(own)  # problems count alike, however many of their responses are correct
+        pairs.append((problem, rng.choice(texts)))
     prompts = encode_prompts(tokenizer, [problem for problem, _ in pairs])
     encoded = [tokenizer(text, add_special_tokens=False).input_ids for _, text in pairs]
-    responses = [list(ids) + [tokenizer.eos_token_id] for ids in encoded]  # noqa: RUF005
+    responses = [[*ids, tokenizer.eos_token_id] for ids in encoded]
     widest, T = max(map(len, prompts)), max(map(len, responses))
     tokens_BL = torch.full((len(pairs), widest + T), tokenizer.pad_token_id)
     attention_BL = torch.zeros_like(tokens_BL, dtype=torch.bool)

@@ -6,6 +6,7 @@ from .loss import global_denominator, reverse_kl, surrogate_loss, teacher_path_g
 from .perplexity import equal_length_bonus, reference_weights, response_perplexity, teacher_path_weights
 from .reference import cosine, mean_one, path_balance, weights_without_failed_calls
 from .routing import chance_of_a_mixed_group, count_kinds, group_relative_reward, route
+from .training import clipped_gradient, optimizer_step, teacher_rows
 from .weights import (
     effective_rollouts,
     student_path_weights,
@@ -18,6 +19,7 @@ __all__ = [
     "Feedback",
     "Mistake",
     "chance_of_a_mixed_group",
+    "clipped_gradient",
     "cosine",
     "count_kinds",
     "distinct_solutions",
@@ -28,6 +30,7 @@ __all__ = [
     "judge",
     "mean_one",
     "naive_bias",
+    "optimizer_step",
     "paired_interval",
     "path_balance",
     "reference_weights",
@@ -41,6 +44,7 @@ __all__ = [
     "teacher_path_advantages",
     "teacher_path_gradient",
     "teacher_path_weights",
+    "teacher_rows",
     "unbiased_pass_at_k",
     "weights_without_failed_calls",
 ]

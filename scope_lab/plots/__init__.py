@@ -26,6 +26,7 @@ from .routing import (
     plot_kind_shares,
     plot_pushes,
 )
+from .training import alt_history, alt_metric, plot_history, plot_metric
 from .weights import (
     alt_effective_sample_size,
     alt_flow,
@@ -50,9 +51,11 @@ __all__ = [
     "alt_flow",
     "alt_group_kinds",
     "alt_group_weights",
+    "alt_history",
     "alt_kind_shares",
     "alt_kl_directions",
     "alt_length_effect",
+    "alt_metric",
     "alt_packing",
     "alt_pass_at_k",
     "alt_perplexities",
@@ -73,9 +76,11 @@ __all__ = [
     "plot_flow",
     "plot_group_kinds",
     "plot_group_weights",
+    "plot_history",
     "plot_kind_shares",
     "plot_kl_directions",
     "plot_length_effect",
+    "plot_metric",
     "plot_packing",
     "plot_pass_at_k",
     "plot_perplexities",

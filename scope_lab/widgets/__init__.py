@@ -5,5 +5,16 @@ from .panel import Frames, Panel
 from .pass_at_k import PassAtKExplorer
 from .reference import DeparturePanel
 from .tau import TAUS, TauExplorer
+from .training import LiveCurves, RunExplorer
 
-__all__ = ["TAUS", "DeparturePanel", "Frames", "Panel", "PassAtKExplorer", "RolloutBrowser", "TauExplorer"]
+__all__ = [
+    "TAUS",
+    "DeparturePanel",
+    "Frames",
+    "LiveCurves",
+    "Panel",
+    "PassAtKExplorer",
+    "RolloutBrowser",
+    "RunExplorer",
+    "TauExplorer",
+]

@@ -7,11 +7,23 @@ from collections import OrderedDict
 
 import ipywidgets
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from ..style import small_png
 
 STYLE = "width:1000px;max-width:100%"
+
+
+def quick_png(canvas: FigureCanvasAgg) -> bytes:
+    """What the canvas holds as a PNG of 256 colours, in half the time of full colour and at under half the size."""
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    # The octree's white is 254; the page's is 255.
+    image.putpalette([255 if value >= 254 else value for value in image.getpalette() or ()])
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 class Frames:
@@ -44,11 +56,12 @@ class Panel(ipywidgets.VBox):
         self.picture, self.status = ipywidgets.HTML(), ipywidgets.HTML()
         super().__init__([controls, self.picture, self.status])
 
-    def show(self, png: bytes, words: str) -> None:
-        """Replace picture and words; nothing else of the page is touched, so nothing flickers."""
+    def show(self, png: bytes, words: str, heading: str = "") -> None:
+        """Replace picture, its heading and words; nothing else of the page is touched, so nothing flickers."""
         self._png, self._words = png, words
         data, said = base64.b64encode(png).decode(), html.escape(words, quote=True)
-        self.picture.value = f'<img alt="{said}" style="{STYLE}" src="data:image/png;base64,{data}">'
+        above = f"<div><b>{html.escape(heading)}</b></div>" if heading else ""
+        self.picture.value = f'{above}<img alt="{said}" style="{STYLE}" src="data:image/png;base64,{data}">'
         self.status.value = f'<div role="status" aria-live="polite" style="line-height:1.5">{said}</div>'
 
     def _repr_mimebundle_(self, **kwargs):

@@ -1,17 +1,14 @@
 """The Pass@k explorer: methods, k and difficulty in; curves, paired differences and the same in words out."""
 
-import io
-
 import ipywidgets
 import numpy as np
-from PIL import Image
 
 from ..diversity import band_words, difficulty_bands, pass_curve, solution_counts
 from ..evaluation import Evaluation, powers_of_two
 from ..explore import percent
 from ..plots.diversity import draw_curve, looks, pass_axes
 from ..style import INK, canvas_of, new_figure, tidy
-from .panel import Panel
+from .panel import Panel, quick_png
 
 
 class PassAtKFigure:
@@ -98,9 +95,7 @@ class PassAtKFigure:
             point.set_xdata([100 * curve.difference_K[at]])
             right.draw_artist(bar)
             right.draw_artist(point)
-        file = io.BytesIO()
-        Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(file, "PNG", compress_level=1)
-        return file.getvalue()
+        return quick_png(canvas)
 
     def words(self, chosen: tuple[int, ...], k: int, band: str) -> str:
         """The same state in words, with every number that the picture holds at this k."""

@@ -1,14 +1,11 @@
 """The departure panel: a switch for each way in which the released code differs from the paper."""
 
-import io
-
 import ipywidgets
 import numpy as np
-from PIL import Image
 
 from ..explore_reference import DEPARTURES, SCRIPTS, Step, words
 from ..plots.reference import DepartureFigure
-from ..style import canvas_of
+from ..style import quick_png
 from .panel import Panel
 
 TAUS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -75,11 +72,4 @@ class DeparturePanel(Panel):
             return
         names = tuple(name for name, box in self.switches.items() if box.value)
         state = names, self.prompt.value, self.tau.value
-        self.show(*self.frames.get(state, lambda: (self._png_of(*state), words(self.step, *state))))
-
-    def _png_of(self, names, group: int, tau: float) -> bytes:
-        canvas = canvas_of(self.figure.draw(names, group, tau))
-        canvas.draw()
-        file = io.BytesIO()
-        Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(file, "PNG", compress_level=1)
-        return file.getvalue()
+        self.show(*self.frames.get(state, lambda: (quick_png(self.figure.draw(*state)), words(self.step, *state))))

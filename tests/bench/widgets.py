@@ -1,0 +1,342 @@
+"""From key press to changed pixels in JupyterLab: `python tests/bench/widgets.py [--out data/bench/widgets.json]`.
+
+Every widget of the lessons works in a notebook of its own, in a real JupyterLab and a headless Chromium. Keys are real
+key presses; the clock starts at the browser's time stamp of the key, and stops when the frame with the new picture is
+drawn. A state seen before counts as cached. Below each widget a slider that only changes a number is moved in turn with
+it: what JupyterLab, kernel and machine take without any drawing.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Page, sync_playwright
+
+from scope_lab.hardware import describe
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from test_browser import FLAGS, find_browser  # noqa: E402
+
+TARGET_MS = {"first": 80, "cached": 50}
+PACKAGES = ("jupyterlab", "ipywidgets", "ipykernel", "matplotlib", "pillow", "playwright")
+NO_OP = """\
+from ipywidgets import HTML, IntSlider, VBox
+slider, said = IntSlider(0, 0, 1000, description="no-op"), HTML("0")
+slider.observe(lambda change: setattr(said, "value", str(change.new)), "value")
+VBox([slider, said])
+"""
+
+
+@dataclass(frozen=True)
+class Press:
+    """One key on one control: the n-th slider, or the check box or button of that name."""
+
+    control: str
+    role: str
+    which: int | str
+    key: str
+
+
+def slider(control: str, which: int, steps: int) -> list[Press]:
+    """So many steps to the right, and back to where it was."""
+    return [Press(control, "slider", which, key) for key in ["ArrowRight"] * steps + ["ArrowLeft"] * steps]
+
+
+def boxes(control: str, names: list[str]) -> list[Press]:
+    """Toggle check boxes one after the other, and back in reverse, so that each state is seen twice."""
+    return [Press(control, "checkbox", name, "Space") for name in [*names, *reversed(names)]]
+
+
+def buttons(control: str, names: list[str]) -> list[Press]:
+    """From the first, which is chosen, through the others and back."""
+    return [Press(control, "button", name, "Enter") for name in [*names[1:], *reversed(names[:-1])]]
+
+
+def turns(times: int, outer: Press, inner: list[Press]) -> list[Press]:
+    """All of `inner`, then `outer` once, and again."""
+    return [press for _ in range(times) for press in (*inner, outer)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A widget: on what it works, the code of a cell that ends with it, and the keys that move it."""
+
+    data: str
+    code: str
+    presses: list[Press]
+
+
+RECORDED = """\
+from scope_lab.rollouts import Rollouts
+from scope_lab.models import DATA
+file = DATA / "rollouts" / "countdown.parquet"
+"""
+RUNS = """\
+from scope_lab.evaluation import Evaluation
+from scope_lab.models import DATA
+runs = {m: DATA / "runs" / f"countdown-{m}-seed0" / "evaluations" for m in ("psr", "grpo", "kd", "opd", "scope")}
+evaluations = [Evaluation.load(runs["psr"] / "step-000000.json")]
+evaluations += [Evaluation.load(max(folder.glob("step-*.json"))) for folder in runs.values()]
+"""
+STEP = """\
+from scope_lab.explore_reference import Step, real_step
+from scope_lab.models import load_pair
+from scope_lab.tasks import load_task
+from scope_lab.teachers import LocalTeacher
+pair, task = load_pair("countdown", device="cpu"), load_task("countdown")
+teacher, problems = LocalTeacher(pair.teacher, "countdown-teacher"), task.problems("train", 12, seed=3)
+sampled = real_step(pair.student, pair.tokenizer, task, problems, 16, teacher, temperature=0.6, seed=0)
+"""
+# One entry a widget. Sliders are counted from 0 in the order of the page.
+CASES = {
+    "TauExplorer": Case(
+        "2,000 recorded rollouts, 32 a prompt",
+        RECORDED + "from scope_lab.widgets import TauExplorer\nTauExplorer(Rollouts.load(file).select(range(2000)))",
+        # From τ = 1 through all larger values.
+        slider("prompt", 1, 22) + turns(8, Press("prompt", "slider", 1, "ArrowRight"), slider("τ", 0, 13)),
+    ),
+    "RolloutBrowser": Case(
+        "2,000 recorded rollouts, 8 a prompt",
+        RECORDED + "from scope_lab.explore_routing import Recording\nfrom scope_lab.widgets import RolloutBrowser\n"
+        "every = Recording.load(file, rollouts_per_prompt=8)\n"
+        "RolloutBrowser(Recording(every.rollouts.select(range(2000)), every.tokens[:2000]))",
+        slider("prompt", 0, 22)
+        + 22 * [Press("prompt", "slider", 0, "ArrowRight")]
+        + turns(
+            8,
+            Press("prompt", "slider", 0, "ArrowRight"),
+            slider("rollout", 1, 6) + buttons("colour", ["difference", "student's log-prob", "teacher's log-prob"]),
+        )
+        + 3 * buttons("kind", ["mixed", "all wrong", "all correct"]),
+    ),
+    "PassAtKExplorer": Case(
+        "six evaluations of 300 problems with 32 samples each",
+        RUNS + "from scope_lab.widgets import PassAtKExplorer\nPassAtKExplorer(evaluations)",
+        buttons("difficulty", ["all", "easy", "medium", "hard"])
+        + [
+            press
+            for name in ("PSR", "GRPO", "KD", "OPD", "SCOPE", "PSR", "GRPO", "KD")
+            for press in (
+                *boxes("methods", [name]),
+                Press("methods", "checkbox", name, "Space"),
+                *slider("k", 0, 5),
+                *buttons("difficulty", ["all", "easy", "medium", "hard"]),
+            )
+        ],
+    ),
+    "DeparturePanel": Case(
+        "one step of 192 rollouts, 16 a prompt, with every rollout's gradient",
+        STEP + "from scope_lab.widgets import DeparturePanel\nDeparturePanel(Step(pair.student, *sampled))",
+        boxes("switches", ["student sign", "teacher sign", "mean-one weights", "denominators"])
+        + [
+            press
+            for name in ("student sign", "teacher sign", "mean-one weights", "denominators")
+            for press in (Press("switches", "checkbox", name, "Space"), *slider("τ", 0, 1), *slider("prompt", 1, 4))
+        ],
+    ),
+}
+
+# Runs in the page. The picture is the widget's first HTML; its `alt`, or its text, differs in every state.
+WATCH = """
+([root, handle]) => {
+  const picture = root.querySelector('.widget-html-content'), before = picture.innerHTML;
+  const at = handle.getAttribute('aria-valuenow');
+  const frame = () => new Promise(done => requestAnimationFrame(() => {
+    const channel = new MessageChannel();  // its message comes after the frame is drawn
+    channel.port1.onmessage = done;
+    channel.port2.postMessage(0);
+  }));
+  window.moved = new Promise((done, fail) => {
+    let start = null;
+    const observer = new MutationObserver(async () => {
+      if (start === null || picture.innerHTML === before) return;
+      observer.disconnect();
+      clearTimeout(limit);
+      const images = [...picture.querySelectorAll('img')];
+      await Promise.all(images.map(image => image.decode()));
+      await frame();
+      const blank = images.some(image => !image.complete || !image.naturalWidth);
+      done({ms: performance.now() - start, state: picture.innerHTML, blank});
+    });
+    const limit = setTimeout(() => { observer.disconnect(); fail(new Error('no new picture in 10 s')); }, 10000);
+    document.addEventListener('keydown', async event => {
+      start = event.timeStamp;
+      await frame();
+      if (at !== null && handle.getAttribute('aria-valuenow') === at) {  // the slider is at its end
+        observer.disconnect();
+        clearTimeout(limit);
+        done(null);
+      }
+    }, {capture: true, once: true});
+    observer.observe(picture, {childList: true, subtree: true, characterData: true});
+  });
+}
+"""
+
+
+@contextlib.contextmanager
+def jupyterlab(home: Path) -> Iterator[str]:
+    """A JupyterLab of its own on a folder, on this machine only; yields its address with `{}` for a notebook's name."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    environment = {**os.environ, **folders, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = f"-m jupyterlab --no-browser --ip=127.0.0.1 --port={port} --allow-root --expose-app-in-browser"
+    options = [f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={home}"]
+    with (home / "lab.log").open("w") as log:
+        arguments = [sys.executable, *command.split(), *options]
+        server = subprocess.Popen(arguments, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            for _ in range(120):
+                with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)
+                    break
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={token}"
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def open_notebook(browser, address: str) -> Page:
+    """The notebook with all its cells run, and both of its widgets shown."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1400})
+    page.goto(address)
+    kernel = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
+    page.wait_for_function(f"{kernel} === 'idle'", timeout=120_000)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.wait_for_function(
+        "document.querySelectorAll('.jp-OutputArea-output .widget-vbox').length > 1", timeout=240_000
+    )
+    page.wait_for_function(f"{kernel} === 'idle'", timeout=120_000)
+    page.wait_for_timeout(1000)
+    return page
+
+
+def move(page: Page, root, press: Press) -> dict | None:
+    """Press the key; milliseconds to the new picture and the state that it shows, None at a slider's end."""
+    if press.role == "slider":
+        control = root.locator("[role=slider]").nth(int(press.which))
+    else:
+        control = root.get_by_role(press.role, name=str(press.which), exact=press.role == "checkbox").first
+    control.focus()
+    page.evaluate(WATCH, [root.element_handle(), control.element_handle()])
+    page.keyboard.press(press.key)
+    found = page.evaluate("() => window.moved")
+    page.wait_for_timeout(120)  # the words follow the picture, and the kernel comes to rest
+    return found
+
+
+def run_case(page: Page, case: Case) -> dict:
+    """Milliseconds of every move by control and visit, and of the slider that draws nothing."""
+    outputs = page.locator(".jp-CodeCell .jp-OutputArea-output")
+    root, control = outputs.nth(0), outputs.nth(1)
+    root.scroll_into_view_if_needed()
+    times: dict[str, dict[str, list[float]]] = {visit: defaultdict(list) for visit in TARGET_MS}
+    seen = {root.locator(".widget-html-content").first.inner_html()}
+    no_op, looked_at = [], set()
+    for i, press in enumerate(case.presses):
+        look = press.control not in looked_at
+        before = root.screenshot() if look else None
+        found = move(page, root, press)
+        if found is None:
+            continue
+        assert not found["blank"], f"{press}: blank picture"
+        if look:  # once a control: what the page shows did change
+            looked_at.add(press.control)
+            assert root.screenshot() != before, f"{press}: the same pixels"
+        times["cached" if found["state"] in seen else "first"][press.control].append(found["ms"])
+        seen.add(found["state"])
+        if i % 4 == 0:
+            done = move(page, control, Press("no-op", "slider", 0, "ArrowRight"))
+            no_op.append(done["ms"] if done else float("nan"))
+    return {"times": times, "no_op": no_op}
+
+
+def summary(milliseconds: list[float]) -> dict:
+    twentieths = statistics.quantiles(milliseconds, n=20, method="inclusive")
+    return {
+        "moves": len(milliseconds),
+        "p50_ms": round(statistics.median(milliseconds), 1),
+        "p95_ms": round(twentieths[-1], 1),
+    }
+
+
+def write_notebook(folder: Path, name: str, case: Case) -> None:
+    cells = [nbformat.v4.new_code_cell(source) for source in (case.code, NO_OP)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
+
+
+def line(widget: str, control: str, visit: str, row: dict, target: int | None) -> str:
+    verdict = "" if target is None else f"{target:>5}  {'' if row['p95_ms'] <= target else 'missed'}"
+    return f"{widget:16} {control:12} {visit:7} {row['moves']:>5} {row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f} {verdict}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data/bench/widgets.json"))
+    parser.add_argument("--widgets", nargs="+", choices=list(CASES), default=list(CASES))
+    arguments = parser.parse_args()
+    result: dict = {
+        "what": "milliseconds from key press to changed pixels in JupyterLab, headless Chromium",
+        "target_p95_ms": TARGET_MS,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cpus": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "widgets": {},
+    }
+    print(f"{'widget':16} {'control':12} {'visit':7} {'moves':>5} {'p50 ms':>8} {'p95 ms':>8} limit")
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        for name in arguments.widgets:
+            write_notebook(Path(home), name, CASES[name])
+        executable = find_browser(playwright)
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        result["browser"] = f"Chromium {browser.version}"
+        with jupyterlab(Path(home)) as address:
+            for name in arguments.widgets:
+                case = CASES[name]
+                page = open_notebook(browser, address.format(name))
+                found = run_case(page, case)
+                page.close()
+                entry: dict = {"data": case.data, "no_op": summary(found["no_op"])}
+                for visit, target in TARGET_MS.items():
+                    by_control = found["times"][visit]
+                    entry[visit] = summary([ms for each in by_control.values() for ms in each])
+                    entry[visit]["by_control"] = {c: summary(ms) for c, ms in by_control.items() if len(ms) > 1}
+                    print(line(name, "all", visit, entry[visit], target))
+                    for control, row in entry[visit]["by_control"].items():
+                        print(line("", control, visit, row, None))
+                print(line("", "no-op", "", entry["no_op"], None), flush=True)
+                result["widgets"][name] = entry
+        browser.close()
+    result["load_after"] = round(os.getloadavg()[0], 2)
+    hardware = describe()
+    hardware["versions"] |= {package: metadata.version(package) for package in PACKAGES}
+    result["hardware"] = hardware
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
