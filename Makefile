@@ -10,7 +10,7 @@ ENVIRONMENT := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test lint types browser smollm2 unit notebooks models results checksums bench clean
+.PHONY: help lab demo test lint types browser smollm2 unit notebooks models results page checksums bench clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ RUNS := data/runs/countdown
 results: $(ENVIRONMENT)  ## Tables and figure of the recorded runs
 	$(BIN)/scope-lab compare $(RUNS)-psr-seed0/evaluations/step-000000.json \
 	  $(foreach method,psr grpo kd opd scope,$(RUNS)-$(method)-seed0) --figure data/results/pass_at_k.png
+
+page: $(ENVIRONMENT)  ## Write the τ explorer as one HTML file that needs neither kernel nor network
+	$(BIN)/python -m scope_lab.page --out data/results/tau_explorer.html
 
 checksums:  ## Write data/SHA256SUMS anew, after data was made anew
 	cd data && find models rollouts -type f ! -name '*.pt' ! -name '*.tmp' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS

@@ -74,9 +74,8 @@ def page(tasks: list[dict]) -> str:
 
 
 def recorded() -> list[Path]:
-    """The recordings of the clone that are there."""
-    files = [DATA / "rollouts" / f"{name}.parquet" for name in ("countdown", "smollm2")]
-    return [file for file in files if file.is_file()]
+    """The clone's recordings, by name."""
+    return sorted((DATA / "rollouts").glob("*.parquet"))
 
 
 def read(file: Path) -> Rollouts:
