@@ -6,7 +6,7 @@ from .loss import global_denominator, reverse_kl, surrogate_loss, teacher_path_g
 from .perplexity import equal_length_bonus, reference_weights, response_perplexity, teacher_path_weights
 from .reference import cosine, mean_one, path_balance, weights_without_failed_calls
 from .routing import chance_of_a_mixed_group, count_kinds, group_relative_reward, route
-from .training import clipped_gradient, optimizer_step, teacher_rows
+from .training import clipped_gradient, optimizer_step, prompts_of_step, teacher_rows
 from .weights import (
     effective_rollouts,
     student_path_weights,
@@ -33,6 +33,7 @@ __all__ = [
     "optimizer_step",
     "paired_interval",
     "path_balance",
+    "prompts_of_step",
     "reference_weights",
     "response_perplexity",
     "reverse_kl",

@@ -33,7 +33,7 @@ class Mistake:
 def judge(answer: Callable, truth: Callable, cases: Sequence[tuple], mistakes: Sequence[Mistake]) -> Feedback:
     """Compare an answer with the truth on every case, then with each known mistake."""
     found, wanted = [], [np.asarray(truth(*case), dtype=float) for case in cases]
-    for case, right in zip(cases, wanted, strict=True):
+    for case in cases:
         copies = [value.copy() if isinstance(value, np.ndarray) else value for value in case]
         try:
             value = answer(*copies)
@@ -45,20 +45,26 @@ def judge(answer: Callable, truth: Callable, cases: Sequence[tuple], mistakes: S
             found.append(np.asarray(value, dtype=float))
         except (TypeError, ValueError):
             return Feedback(False, f"Found a {type(value).__name__}, accepted numbers.", "not a number")
-        if found[-1].shape != right.shape:
-            shapes = f"found shape {found[-1].shape}, accepted {right.shape}"
-            return Feedback(False, f"The result has another shape: {shapes}.", "shape")
     if _agree(found, wanted):
         return Feedback(True, f"Right, on {len(cases)} cases.")
     for mistake in mistakes:
         with np.errstate(all="ignore"):
-            if _agree(found, [np.asarray(mistake.function(*case), dtype=float) for case in cases]):
-                return Feedback(False, f"Not yet ({mistake.name}). {mistake.hint}", mistake.name)
+            known = [np.asarray(mistake.function(*case), dtype=float) for case in cases]
+        # A mistake may be told by its shape; one that is a single number stands for the right shape.
+        if _agree(found, [x if x.ndim else np.full(y.shape, x) for x, y in zip(known, wanted, strict=True)]):
+            return Feedback(False, f"Not yet ({mistake.name}). {mistake.hint}", mistake.name)
+    for ours, right in zip(found, wanted, strict=True):
+        if ours.shape != right.shape:
+            shapes = f"found shape {ours.shape}, accepted {right.shape}"
+            return Feedback(False, f"The result has another shape: {shapes}.", "shape")
     first = next(i for i in range(len(cases)) if not _agree(found[i : i + 1], wanted[i : i + 1]))
-    ours, theirs = (np.round(x[first], 3).tolist() for x in (wanted, found))
-    return Feedback(False, f"Not yet. On case {first + 1} found {theirs}, accepted {ours}.")
+    ours, right = (np.round(x[first], 3).tolist() for x in (found, wanted))
+    return Feedback(False, f"Not yet. On case {first + 1} found {ours}, accepted {right}.")
 
 
-def _agree(found, wanted) -> bool:
-    # A mistake may be to return NaN; the truth never holds any.
-    return all(np.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True) for a, b in zip(found, wanted, strict=True))
+def _agree(found, known) -> bool:
+    """Of one shape, and equal. A mistake may be to return NaN; the truth never holds any."""
+    return all(
+        a.shape == b.shape and np.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+        for a, b in zip(found, known, strict=True)
+    )

@@ -11,9 +11,7 @@ from .judge import Feedback, Mistake, judge
 def teacher_rows(answer: Callable) -> Feedback:
     """Check `answer(correct, known)`: the indices of the rollouts that SCOPE asks the teacher about."""
 
-    def rows(mask):
-        return np.flatnonzero(mask)
-
+    rows = np.flatnonzero
     c, k = np.array([1, 0, 0, 1, 0, 1], dtype=bool), np.array([1, 1, 0, 1, 1, 0], dtype=bool)
     mistakes = [
         Mistake("unknown ones asked", "A rollout without a verdict joins neither path.", lambda c, k: rows(~c)),
@@ -21,23 +19,32 @@ def teacher_rows(answer: Callable) -> Feedback:
                 lambda c, k: rows(c & k)),
         Mistake("everyone asked", "That is on-policy distillation; SCOPE spares itself the correct ones.",
                 lambda c, k: rows(k)),
-        Mistake("a mask", "Indices are wanted: np.flatnonzero.", lambda c, k: (~c & k).astype(float)),
+        Mistake("a mask", "Indices are wanted: np.flatnonzero.", lambda c, k: ~c & k),
     ]  # fmt: skip
-    return judge(_unshaped(answer), _unshaped(lambda c, k: rows(~c & k)), [(c, k), (~c, k), (c, k | True)],
-                 [Mistake(m.name, m.hint, _unshaped(m.function)) for m in mistakes])  # fmt: skip
+    return judge(answer, lambda c, k: rows(~c & k), [(c, k), (~c, k), (c, k | True)], mistakes)
 
 
-def _unshaped(function: Callable, size: int = 8) -> Callable:
-    """Results of any length, padded with -1 to one: a wrong number of rows is a wrong answer, not another shape."""
+def prompts_of_step(answer: Callable) -> Feedback:
+    """Check `answer(step, P, n)`: which of n problems, numbered from 0, the step's P prompts are (steps from 0)."""
 
-    def padded(*case):
-        value = function(*case)
-        if value is None or value is ...:
-            return value
-        value = np.asarray(value, dtype=float).reshape(-1)
-        return np.concatenate([value, np.full(max(size - len(value), 0), -1.0)])[:size]
+    def truth(step, P, n):
+        return (step * P + np.arange(P)) % n
 
-    return padded
+    def cut(step, P, n):
+        start = step * P % n
+        return np.arange(start, min(start + P, n))
+
+    mistakes = [
+        Mistake("a short step", "A slice stops at the end of the list: the rest comes from its start.", cut),
+        Mistake("starts again", "Every step would train on the same prompts.", lambda s, P, n: np.arange(P)),
+        Mistake("runs past the end", "After the last problem comes the first: take the remainder.",
+                lambda s, P, n: s * P + np.arange(P)),
+        Mistake("moves on by one", "A step uses up P prompts.", lambda s, P, n: (s + np.arange(P)) % n),
+        Mistake("last ones never met", "Where P does not divide n, the last problems are skipped on every pass.",
+                lambda s, P, n: s % (n // P) * P + np.arange(P)),
+        Mistake("steps from one", "The first step is number 0.", lambda s, P, n: truth(s - 1, P, n)),
+    ]  # fmt: skip
+    return judge(answer, truth, [(0, 4, 10), (1, 4, 10), (2, 4, 10), (5, 3, 7)], mistakes)
 
 
 def clipped_gradient(answer: Callable) -> Feedback:
@@ -68,7 +75,8 @@ def optimizer_step(answer: Callable) -> Feedback:
             p = torch.tensor(start, dtype=torch.float64, requires_grad=True)
             optimizer = torch.optim.SGD([p], lr=0.1)
             for target in targets:
-                update(optimizer, (p - target).square().sum())
+                if update(optimizer, (p - target).square().sum()) is ...:  # the exercise's stub
+                    return ...
             return p.detach().numpy().copy()
 
         return run
@@ -104,8 +112,5 @@ def optimizer_step(answer: Callable) -> Feedback:
         Mistake("nothing moved", "backward fills the gradients, step uses them, zero_grad empties them: in that order.",
                 train(zero_between)),
     ]  # fmt: skip
-    probe = torch.zeros(1, requires_grad=True)
-    if answer(torch.optim.SGD([probe], lr=0.1), probe.sum()) is ...:
-        return Feedback(False, "Not answered yet: your function returns nothing.", "not answered")
     cases = [(np.array([0.0, 1.0]), (3.0, -2.0, 1.0)), (np.array([5.0]), (1.0, 1.0))]
     return judge(train(answer), train(right), cases, mistakes)
