@@ -159,7 +159,7 @@ def loss_gradient(model, rollouts: Rollouts, rows: Sequence[int], reward, distil
     """
     inputs = rollouts.model_input(rows)
     T = inputs.n_response
-    logp_BT, _ = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, T, rollouts.sampling.scored_at)
+    logp_BT = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, T, rollouts.sampling.scored_at)
     teacher_BT = torch.zeros_like(logp_BT) if teacher_logp_BT is None else teacher_logp_BT[list(rows), :T]
     advantages_BT = token_advantages(reward, distill, logp_BT, teacher_BT, inputs.mask_BT)
     loss = policy_loss(logp_BT, None, advantages_BT, inputs.mask_BT)

@@ -142,7 +142,7 @@ def finetune(
     for step in bar:
         batch = training_batch(task, tokenizer, recipe, step, own)
         tokens_BL, attention_BL, mask_BT = (x.to(model.device) for x in batch)
-        logp_BT, _ = response_logprobs(model, tokens_BL, attention_BL, mask_BT.shape[1])
+        logp_BT = response_logprobs(model, tokens_BL, attention_BL, mask_BT.shape[1])
         loss = -masked_mean(logp_BT, mask_BT, mask_BT.sum())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

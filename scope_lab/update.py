@@ -64,7 +64,7 @@ def microbatch_backward(
         x[rows, :T].to(device) for x in (rollouts.student_logp_BT, rollouts.teacher_logp_BT)
     )
     with accelerator.autocast():
-        logp_BT, _ = response_logprobs(student, inputs.tokens_BL, inputs.attention_BL, T, rollouts.sampling.scored_at)
+        logp_BT = response_logprobs(student, inputs.tokens_BL, inputs.attention_BL, T, rollouts.sampling.scored_at)
     now_BT = logp_BT.detach()
     advantages_BT = token_advantages(reward_B, distill_B, now_BT, teacher_logp_BT, mask_BT)
     if batch.reference_logp_BT is not None:

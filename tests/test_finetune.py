@@ -105,7 +105,7 @@ def test_adapter_learns_and_names_its_base_and_no_folder(tmp_path, tokenizer):
     teacher, student = (load_model(name, device="cpu") for name in (str(tmp_path / "teacher"), "countdown-student"))
     tokens_BL, attention_BL, mask_BT = training_batch(Solved(), tokenizer, recipe, 1_000)
     theirs, ours = (
-        response_logprobs(model, tokens_BL, attention_BL, mask_BT.shape[1])[0][mask_BT].mean().item()
+        response_logprobs(model, tokens_BL, attention_BL, mask_BT.shape[1])[mask_BT].mean().item()
         for model in (teacher, student)
     )
     assert theirs > ours + 0.03, "solutions that neither has seen became likelier"

@@ -1,4 +1,4 @@
-"""Log-probabilities: the shift by one token, temperature, entropy, masks, and what padding must not change."""
+"""Log-probabilities: the shift by one token, temperature, chunks, masks, and what padding must not change."""
 
 import copy
 import math
@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from scope_lab import perplexity
+from scope_lab import logprobs, perplexity
 from scope_lab.logprobs import masked_mean, response_logprobs, response_mask, sequence_nll, token_logprobs
 
 V = 5
@@ -33,25 +34,13 @@ ATTENTION_BL = torch.ones_like(TOKENS_BL, dtype=torch.bool)
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_each_token_is_scored_by_the_logits_of_the_token_before_it(temperature):
     model = BigramModel()
-    logp_BT, _ = response_logprobs(model, TOKENS_BL, ATTENTION_BL, len(RESPONSE), temperature)
+    logp_BT = response_logprobs(model, TOKENS_BL, ATTENTION_BL, len(RESPONSE), temperature)
     before = [PROMPT[-1], *RESPONSE[:-1]]
     expected = []
     for last, token in zip(before, RESPONSE, strict=True):
         scores = [math.exp(float(logit) / temperature) for logit in model.table_VV[last]]
         expected.append(math.log(scores[token] / sum(scores)))
     assert logp_BT[0].tolist() == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_entropy_is_that_of_the_distribution_the_token_came_from(temperature):
-    model = BigramModel()
-    model.table_VV.requires_grad_()
-    logp_BT, entropy_BT = response_logprobs(model, TOKENS_BL, ATTENTION_BL, len(RESPONSE), temperature)
-    before = torch.tensor([PROMPT[-1], *RESPONSE[:-1]])
-    distribution = torch.distributions.Categorical(logits=model.table_VV.detach()[before] / temperature)
-    torch.testing.assert_close(entropy_BT[0], distribution.entropy())
-    torch.testing.assert_close(logp_BT.detach()[0], distribution.log_prob(torch.tensor(RESPONSE)))
-    assert logp_BT.requires_grad and not entropy_BT.requires_grad
 
 
 def test_positions_count_from_the_first_real_token():
@@ -71,8 +60,7 @@ def test_half_precision_logits_are_scored_in_single_precision(dtype):
     logp_BT = token_logprobs(logits_BTV, tokens_BT, 0.6)
     assert logp_BT.dtype == torch.float32
     torch.testing.assert_close(logp_BT[0].double(), exact.diagonal(), atol=1e-5, rtol=0)
-    scored_BT, entropy_BT = response_logprobs(model, TOKENS_BL, ATTENTION_BL, 4, 0.6)
-    assert scored_BT.dtype == entropy_BT.dtype == torch.float32
+    assert response_logprobs(model, TOKENS_BL, ATTENTION_BL, 4, 0.6).dtype == torch.float32
 
 
 def test_double_precision_stays_double():
@@ -89,10 +77,10 @@ def test_padding_moves_no_logprob_and_no_gradient_of_the_student(student, rollou
 
     def score(tokens_BL, attention_BL, n_response, mask_BT):
         model.zero_grad()
-        logp_BT, entropy_BT = response_logprobs(model, tokens_BL, attention_BL, n_response, 0.7)
+        logp_BT = response_logprobs(model, tokens_BL, attention_BL, n_response, 0.7)
         masked_mean(logp_BT, mask_BT, 1.0).backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
-        return logp_BT.detach()[mask_BT], entropy_BT[mask_BT], gradient
+        return logp_BT.detach()[mask_BT], gradient
 
     plain = score(inputs.tokens_BL, inputs.attention_BL, inputs.n_response, inputs.mask_BT)
     # garbage tokens, so that a padded slot that is read would show
@@ -104,8 +92,58 @@ def test_padding_moves_no_logprob_and_no_gradient_of_the_student(student, rollou
         torch.cat([inputs.mask_BT, after == 0], 1),
     )
     torch.testing.assert_close(padded[0], plain[0], atol=2e-5, rtol=0)
-    torch.testing.assert_close(padded[1], plain[1], atol=2e-5, rtol=0)
-    assert (padded[2] - plain[2]).norm() < 1e-5 * plain[2].norm()
+    assert (padded[1] - plain[1]).norm() < 1e-5 * plain[1].norm()
+
+
+def scored(model, rollouts, chunked: bool):
+    """Log-probs of some rollouts and their gradient, through chunks of the vocabulary's scores or from whole logits."""
+    head = model.get_output_embeddings()
+    if not chunked:
+        head._scope_is_plain = False
+    inputs = rollouts.model_input(range(0, len(rollouts), 5))
+    model.zero_grad()
+    logp_BT = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response, 0.7)
+    masked_mean(logp_BT, inputs.mask_BT, 1.0).backward()
+    del head._scope_is_plain
+    return logp_BT.detach()[inputs.mask_BT], torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("tokens_at_a_time", [1, 7, 10_000])
+def test_chunks_give_the_logprobs_and_gradient_of_whole_logits(student, rollouts, monkeypatch, tokens_at_a_time):
+    model = copy.deepcopy(student).double()
+    vocabulary = model.config.vocab_size
+    monkeypatch.setitem(logprobs.LOGITS_AT_A_TIME, "cpu", tokens_at_a_time * vocabulary)
+    whole = scored(model, rollouts, chunked=False)
+    chunked = scored(model, rollouts, chunked=True)
+    torch.testing.assert_close(chunked[0], whole[0], atol=1e-10, rtol=0)
+    assert (chunked[1] - whole[1]).norm() < 1e-10 * whole[1].norm()
+
+
+def test_a_chunk_is_all_the_logits_there_are(student, rollouts, monkeypatch):
+    model, sizes = copy.deepcopy(student), []
+    head = model.get_output_embeddings()
+    project = head.forward
+    head.forward = lambda hidden: sizes.append(hidden.shape[:-1].numel()) or project(hidden)
+    monkeypatch.setitem(logprobs.LOGITS_AT_A_TIME, "cpu", 5 * model.config.vocab_size)
+    inputs = rollouts.model_input(range(9))
+    response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response).sum().backward()
+    assert max(sizes) == 5 and sum(sizes) == 2 * int(inputs.mask_BT.sum())  # forward, and again going backward
+    assert head.forward is not project, "what stood there before stands there again"
+
+
+def test_a_model_that_changes_its_logits_is_scored_from_them_whole():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 47, "intermediate_size": 48}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    model = Gemma2ForCausalLM(Gemma2Config(**sizes, **heads, final_logit_softcapping=0.5)).eval()
+    with torch.no_grad():
+        model.get_output_embeddings().weight.normal_(std=1.0)
+    tokens_BL = torch.randint(3, 47, (3, 9), generator=torch.Generator().manual_seed(1))
+    attention_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
+    logits_BLV = model(tokens_BL).logits
+    expected_BT = token_logprobs(logits_BLV[:, 3:-1], tokens_BL[:, 4:])
+    assert logits_BLV.abs().max() <= 0.5
+    torch.testing.assert_close(response_logprobs(model, tokens_BL, attention_BL, 5), expected_BT)
 
 
 def test_mask_ends_at_the_first_of_several_stop_tokens_and_includes_it():

@@ -240,7 +240,7 @@ def batches_gradient(model, rollouts, coefficients, batches, extra_left=0, extra
         right = torch.full((len(rows), extra_right), 6)
         no_left, no_right = torch.zeros_like(left, dtype=bool), torch.zeros_like(right, dtype=bool)
         mask_BT = torch.cat([inputs.mask_BT, no_right], 1)
-        logp_BT, _ = response_logprobs(
+        logp_BT = response_logprobs(
             model,
             torch.cat([left, inputs.tokens_BL, right], 1),
             torch.cat([no_left, inputs.attention_BL, no_right], 1),

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,7 +18,7 @@ class FinishedBatches:
     """Batches of one or more samplings, in a folder beside the file that they are for.
 
     A batch is found again by what made it: prompts, sampling settings, batch size, the model's weights and its kind of
-    device. It brings the random state back that it left behind, so that what follows is what would have followed.
+    device.
     """
 
     def __init__(self, out: str | Path):
@@ -40,22 +39,16 @@ class FinishedBatches:
         return self.folder / f"{self.key}-{start:08d}.safetensors"
 
     def load(self, start: int) -> tuple[Tensor, Tensor] | None:
-        """Tokens and log-probs of the batch at `start`, or None; the random state is then the one after that batch."""
+        """Tokens and log-probs of the batch at `start`, or None."""
         if not self._file(start).is_file():
             return None
         found = load_file(self._file(start))
-        torch.set_rng_state(found["cpu_state"])
-        if "cuda_state" in found:
-            torch.cuda.set_rng_state(found["cuda_state"])
         return found["tokens"], found["logp"]
 
-    def save(self, start: int, tokens_BT: Tensor, logp_BT: Tensor, device: torch.device) -> None:
+    def save(self, start: int, tokens_BT: Tensor, logp_BT: Tensor) -> None:
         """Keep a batch; a file appears whole or not at all."""
-        held = {"tokens": tokens_BT.contiguous(), "logp": logp_BT.contiguous(), "cpu_state": torch.get_rng_state()}
-        if device.type == "cuda":
-            held["cuda_state"] = torch.cuda.get_rng_state(device)
         half = self._file(start).with_suffix(".tmp")
-        save_file(held, half)
+        save_file({"tokens": tokens_BT.contiguous(), "logp": logp_BT.contiguous()}, half)
         os.replace(half, self._file(start))
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""Sampling with `transformers`: left-padded batches, log-probabilities taken from the distribution that was sampled."""
+"""Sampling with `transformers`: left-padded batches that shrink as their rows end, with log-probs of what they draw."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.cache_utils import DynamicLayer
+from transformers import DynamicCache, GenerationConfig
+from transformers.cache_utils import Cache, DynamicLayer
 
 from ..errors import InputError
 from ..logprobs import response_mask
@@ -15,33 +15,6 @@ from ..models import stop_token_ids
 from ..rollouts import Rollouts, Sampling, encode_prompts
 from ..tasks import Problem
 from .finished import FinishedBatches
-
-
-class LogprobRecorder(LogitsProcessor):
-    """Keeps the log-probability of every sampled token while generation runs, one (B, V) distribution at a time.
-
-    `generate` calls it with raw logits and the tokens so far: the distribution of one call scores the token that the
-    next call finds at the end.
-    """
-
-    def __init__(self, temperature: float):
-        self.temperature = temperature
-        self.log_probs_BV: Tensor | None = None
-        self.columns: list[Tensor] = []
-
-    def _score(self, tokens_B: Tensor) -> None:
-        if self.log_probs_BV is not None:
-            self.columns.append(self.log_probs_BV.gather(1, tokens_B[:, None]).squeeze(1))
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self._score(input_ids[:, -1])
-        self.log_probs_BV = torch.log_softmax(scores.float() / self.temperature, dim=-1)
-        return scores
-
-    def finish(self, tokens_BT: Tensor) -> Tensor:
-        """(B, T) nats, once generation is over."""
-        self._score(tokens_BT[:, -1])
-        return torch.stack(self.columns, dim=1)
 
 
 @contextmanager
@@ -98,32 +71,22 @@ def continue_tokens(
         )
     stop_ids = stop_token_ids(model, tokenizer)
     pad_id = _pad_id(tokenizer, stop_ids)
-    settings = GenerationConfig(
-        do_sample=True,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=stop_ids,
-        pad_token_id=pad_id,
-    )
     T = sampling.max_new_tokens
     tokens_BT = torch.full((len(prompts), T), pad_id)
     logp_BT = torch.full((len(prompts), T), torch.nan)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _own_generation_config(model):
-        torch.manual_seed(sampling.seed)
-        if finished:
-            finished.begin(model, prompts, sampling, batch_size)
+    # One number a token decides it: a row comes out the same in whatever batch it stands, and after a resume.
+    chance_BT = torch.rand((len(prompts), T), generator=torch.Generator().manual_seed(sampling.seed))
+    if finished:
+        finished.begin(model, prompts, sampling, batch_size)
+    with _own_generation_config(model):
         for start in progress(range(0, len(prompts), batch_size)):
-            batch = prompts[start : start + batch_size]
+            rows = slice(start, start + batch_size)
             written = finished.load(start) if finished else None
             if written is None:
-                written = _generate(model, batch, settings, sampling.scored_at)
+                written = _generate(model, prompts[rows], chance_BT[rows], sampling, stop_ids, pad_id)
                 if finished:
-                    finished.save(start, written[0], written[1], model.device)
-            rows, columns = slice(start, start + len(batch)), slice(written[0].shape[1])
-            tokens_BT[rows, columns], logp_BT[rows, columns] = written
+                    finished.save(start, *written)
+            tokens_BT[rows], logp_BT[rows] = written
     ended_B = torch.isin(tokens_BT, torch.tensor(stop_ids)).any(-1)
     # A row that ended early is padded, and padding may be EOS itself: the mask ends at the first.
     mask_BT = response_mask(tokens_BT, stop_ids)
@@ -132,18 +95,94 @@ def continue_tokens(
     return Continuations(tokens_BT.where(mask_BT, pad_id), mask_BT, logp_BT.where(mask_BT, torch.nan), ended_B)
 
 
-def _generate(model, prompts: Sequence[list[int]], settings: GenerationConfig, scored_at: float):
-    """One batch: sampled tokens and their log-probs, both (B, T), on the CPU."""
-    tokens_BW, attention_BW = _left_padded(prompts, settings.pad_token_id, model.device)
-    recorder = LogprobRecorder(scored_at)
-    tokens_BT = model.generate(
+def _generate(
+    model, prompts: Sequence[list[int]], chance_BT: Tensor, sampling: Sampling, stop_ids: list[int], pad_id: int
+) -> tuple[Tensor, Tensor]:
+    """One batch: sampled tokens and their log-probs, both (B, T), on the CPU; padding and NaN after the first EOS."""
+    tokens_BW, attention_BW = _left_padded(prompts, pad_id, model.device)
+    decoding = Decoding(chance_BT, sampling, stop_ids, pad_id, model.device)
+    model.generate(
         input_ids=tokens_BW,
         attention_mask=attention_BW,
-        generation_config=settings,
-        logits_processor=LogitsProcessorList([recorder]),
-        past_key_values=_shared_cache(model, prompts, settings.pad_token_id),
-    )[:, tokens_BW.shape[1] :]
-    return tokens_BT.cpu(), recorder.finish(tokens_BT).cpu()
+        generation_config=GenerationConfig(
+            do_sample=True,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_new_tokens=sampling.max_new_tokens,
+            eos_token_id=stop_ids,
+            pad_token_id=pad_id,
+        ),
+        past_key_values=_shared_cache(model, prompts, pad_id),
+        custom_generate=decoding,
+    )
+    return decoding.tokens_BT.cpu(), decoding.logp_BT.cpu()
+
+
+class Decoding:
+    """The loop that `generate` hands its prepared inputs to: samples, keeps log-probs, lets go of rows that have ended.
+
+    `generate`'s own loop computes every row until the longest has ended, and gives no log-probabilities; here a batch
+    shrinks as its rows end. chance_BT (B, T) in [0, 1) decides each token, by the inverse of the distribution function.
+    """
+
+    def __init__(self, chance_BT: Tensor, sampling: Sampling, stop_ids: list[int], pad_id: int, device):
+        self.chance_BT, self.sampling = chance_BT.to(device), sampling
+        self.stop_ids = torch.tensor(stop_ids, device=device)
+        self.tokens_BT = torch.full(chance_BT.shape, pad_id, device=device)
+        self.logp_BT = torch.full(chance_BT.shape, torch.nan, device=device)
+
+    def __call__(self, model, input_ids, *, logits_processor, stopping_criteria, generation_config, **inputs):
+        rows = torch.arange(len(input_ids), device=input_ids.device)
+        running = torch.ones_like(rows, dtype=torch.bool)
+        cache = inputs.get("past_key_values")
+        unread = input_ids.shape[1] - (cache.get_seq_length() if cache is not None else 0)
+        for t in range(self.chance_BT.shape[1]):
+            prepared = model.prepare_inputs_for_generation(
+                input_ids, next_sequence_length=unread if t == 0 else 1, is_first_iteration=t == 0, **inputs
+            )
+            outputs = model(**prepared, return_dict=True)
+            inputs = model._update_model_kwargs_for_generation(outputs, inputs)
+            tokens_B, logp_B = self._sample(outputs.logits[:, -1].float(), input_ids, logits_processor, rows, t)
+            del outputs
+            here = rows[running]
+            self.tokens_BT[here, t], self.logp_BT[here, t] = tokens_B[running], logp_B[running]
+            running &= ~torch.isin(tokens_B, self.stop_ids)
+            input_ids = torch.cat([input_ids, tokens_B[:, None]], 1)
+            left = int(running.sum())
+            if left == 0:
+                break
+            if left <= 0.75 * len(rows) and _keep(inputs, running):
+                input_ids, rows, running = input_ids[running], rows[running], running[running]
+        return input_ids
+
+    def _sample(self, logits_BV: Tensor, input_ids: Tensor, logits_processor, rows: Tensor, t: int):
+        """A token for each running row and its log-prob at `scored_at`, (B,) both."""
+        sampling = self.sampling
+        logp_BV = torch.log_softmax(logits_BV / sampling.scored_at, dim=-1)
+        if (sampling.top_p, sampling.top_k, sampling.temperature) == (1.0, 0, sampling.scored_at):
+            weight_BV = logp_BV.exp()
+        else:
+            weight_BV = torch.softmax(logits_processor(input_ids, logits_BV), dim=-1)
+        below_BV = weight_BV.cumsum_(-1)
+        # A little less than all, so that rounding never reaches for a token past the last possible one.
+        chosen_B1 = self.chance_BT[rows, t, None] * below_BV[:, -1:] * (1 - 1e-6)
+        tokens_B1 = torch.searchsorted(below_BV, chosen_B1, right=True)
+        return tokens_B1.squeeze(1), logp_BV.gather(1, tokens_B1).squeeze(1)
+
+
+def _keep(inputs: dict, running: Tensor) -> bool:
+    """Let go of the other rows in everything that the next forward pass reads. False, and nothing done, where a model
+    keeps something whose rows cannot be told."""
+    size, rows = len(running), running.nonzero().squeeze(1)
+    caches = [value for value in inputs.values() if isinstance(value, Cache)]
+    tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor) and value.ndim}
+    if not caches or any(len(value) != size for value in tensors.values()):
+        return False
+    for cache in caches:
+        cache.reorder_cache(rows)
+    inputs.update({name: value[rows] for name, value in tensors.items()})
+    return True
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int, device) -> tuple[Tensor, Tensor]:

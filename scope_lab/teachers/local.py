@@ -36,7 +36,7 @@ def score(model, rollouts: Rollouts, rows: Tensor, temperature: float, tokens_pe
     logp_BT = torch.full((len(rollouts), rollouts.mask_BT.shape[1]), torch.nan)
     for batch in rollouts.batches(rows, tokens_per_batch):
         inputs = rollouts.model_input(batch).to(model.device)
-        scored, _ = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response, temperature)
+        scored = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response, temperature)
         logp_BT[batch, : inputs.n_response] = scored.float().where(inputs.mask_BT, torch.nan).cpu()
     model.train(was_training)
     return logp_BT[rows]
