@@ -1,0 +1,206 @@
+"""What a step costs before it is taken, in seconds by stage: from sizes, lengths and a device's peaks. Bytes: memory.py.
+
+Seconds are work over what a device does of it in a second. Reading and training many tokens at once is bound by
+arithmetic, writing them one by one by memory; UTILISATION says what part of either peak is counted on. Formulas stand
+at the functions. Not in the model: padding (batches are sorted by length), evaluation, loading, checkpoints.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from .architectures import Architecture, attended_pairs
+from .devices import Device
+from .errors import InputError
+from .methods import METHODS
+from .paper import TABLE_8
+
+# Shares of the peak FLOP/s, and of the peak bandwidth: what well-kept eager PyTorch reaches on large models.
+UTILISATION = {"prefill": 0.45, "scoring": 0.45, "update": 0.35, "decode": 0.6}
+# The paper's verifier: seconds of its stage over 256 × 8 rollouts.
+VERIFY_SECONDS = TABLE_8["reward"][0] / 2048
+TEACHER_PLACES = ("here", "adapter", "elsewhere")
+ENGINES = ("transformers", "vllm")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step's rollouts.
+
+    response_tokens  mean length; longest: of the batch's longest response, which all decode steps wait for
+    wrong            share of rollouts that are wrong; mixed: share in groups of both kinds, the only ones GRPO updates
+    verify_seconds   of one verdict
+    """
+
+    method: str = "scope"
+    prompts: int = 256
+    rollouts_per_prompt: int = 8
+    prompt_tokens: float = 200
+    response_tokens: float = 4_000
+    longest: float = 12_288
+    wrong: float = 0.5
+    mixed: float = 1.0
+    verify_seconds: float = VERIFY_SECONDS
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise InputError(f"method: found {self.method!r}, accepted {', '.join(METHODS)}")
+        for name in ("prompts", "rollouts_per_prompt", "prompt_tokens", "response_tokens", "longest"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}: found {getattr(self, name)}, accepted above 0")
+        if self.response_tokens > self.longest:
+            raise InputError(f"response_tokens: found {self.response_tokens:g}, accepted at most {self.longest:g}")
+        for name in ("wrong", "mixed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}: found {getattr(self, name)}, accepted a share between 0 and 1")
+
+    @property
+    def rollouts(self) -> int:
+        return self.prompts * self.rollouts_per_prompt
+
+    @property
+    def scored(self) -> float:
+        """Share of rollouts that the teacher scores: SCOPE's wrong ones, all of OPD's, nobody else's."""
+        spec = METHODS[self.method]
+        return 1.0 if spec.baseline == "opd" else self.wrong if spec.teacher_power is not None else 0.0
+
+    @property
+    def updated(self) -> float:
+        """Share of rollouts with an advantage that is not 0: only those are trained on."""
+        spec = METHODS[self.method]
+        if spec.weighted:
+            return (1 - self.wrong) * (spec.student_power is not None) + self.wrong * (spec.teacher_power is not None)
+        return {"grpo": self.mixed, "psr": 1 - self.wrong}.get(spec.baseline or "", 1.0)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Who trains on what.
+
+    lora_rank    0 trains all weights
+    mixed        float32 weights, bfloat16 arithmetic (accelerate's bf16); else float32 throughout
+    teacher_at   "here" (the same device), "adapter" (on the student's own base) or "elsewhere" (a device like this one)
+    reference    a copy of the starting student is kept (kl_coef)
+    engine       what samples: "transformers", as the trainer does; "vllm" is there to be compared with (the paper's)
+    """
+
+    student: Architecture
+    teacher: Architecture | None
+    device: Device
+    lora_rank: int = 0
+    mixed: bool = True
+    gradient_checkpointing: bool = False
+    teacher_at: str = "here"
+    reference: bool = False
+    tokens_per_microbatch: int = 16_384
+    sequences_per_batch: int = 256
+    engine: str = "transformers"
+
+    def __post_init__(self):
+        for name, accepted in (("teacher_at", TEACHER_PLACES), ("engine", ENGINES)):
+            if getattr(self, name) not in accepted:
+                raise InputError(f"{name}: found {getattr(self, name)!r}, accepted {', '.join(accepted)}")
+
+    @property
+    def trainable(self) -> int:
+        """Parameters with gradients."""
+        return self.student.lora_parameters(self.lora_rank) if self.lora_rank else self.student.parameters
+
+    @property
+    def weight_traffic(self) -> int:
+        """Bytes moved for a weight in each decoding step: 4 in float32; 2 where autocast keeps a bfloat16 copy of the
+        weights that train; 8 for a frozen base, which it casts anew each time (reads 4, writes 2, reads 2)."""
+        return 2 if self.engine == "vllm" else 4 if not self.mixed else 8 if self.lora_rank else 2
+
+    @property
+    def cache_traffic(self) -> int:
+        """Bytes moved for a number in the KV cache in each decoding step. `transformers` keeps float32 (rotary
+        embeddings are, under autocast too), writes the cache anew when it grows (reads 4, writes 4), and reads it: 4,
+        or, where autocast casts it, 4 + 2 + 2. vLLM reads 2 in place."""
+        return 2 if self.engine == "vllm" else 16 if self.mixed else 12
+
+
+def step_seconds(setup: Setup, work: Work) -> dict[str, float]:
+    """Seconds of each stage of one step, one after the other, as the trainer takes them, and their "total"."""
+    seconds = {
+        "generation": generation_seconds(setup, work),
+        "verification": work.rollouts * work.verify_seconds,
+        "teacher": scoring_seconds(setup, work),
+        "update": update_seconds(setup, work),
+    }
+    return {**seconds, "total": sum(seconds.values())}
+
+
+def generation_seconds(setup: Setup, work: Work) -> float:
+    """Prefill of each prompt, once for its G rollouts, and decoding.
+
+    prefill  FLOP / (utilisation · peak FLOP/s)
+    decode   max(FLOP / (utilisation · peak FLOP/s), bytes / (utilisation · bandwidth)) + idle, where
+             steps = batches · longest response
+             FLOP  = of every response token, read alone
+             bytes = steps · weights · weight_traffic + Σ over tokens of the cache before it · cache_traffic
+             idle  = steps · layers · layer_seconds (none for vLLM, which replays recorded launches)
+
+    Rows leave the batch as they end; weights are read at every step all the same.
+    """
+    model, device = sampler(setup, work), setup.device
+    prompt, response = work.prompt_tokens, work.response_tokens
+    steps = ceil(work.rollouts / setup.sequences_per_batch) * work.longest
+    pairs, written = work.rollouts * attended_pairs(prompt, prompt + response), work.rollouts * response
+    weights = steps * (model.active + model.head) * setup.weight_traffic
+    moved = weights + pairs * cache_size(model) * setup.cache_traffic
+    rate = UTILISATION["prefill"] * device.flops
+    prefill = work.prompts * model.forward_flops(prompt, attended_pairs(0, prompt), 0) / rate
+    busy = max(model.forward_flops(written, pairs, written) / rate, moved / (UTILISATION["decode"] * device.bandwidth))
+    idle = 0.0 if setup.engine == "vllm" else steps * model.layers * device.layer_seconds
+    return prefill + busy + idle
+
+
+def sampler(setup: Setup, work: Work) -> Architecture:
+    """Who writes the responses: the student; kd's are the teacher's."""
+    return needed_teacher(setup) if METHODS[work.method].baseline == "kd" else setup.student
+
+
+def scoring_seconds(setup: Setup, work: Work) -> float:
+    """The teacher reads `scored` · B prompts and responses once: FLOP of a forward pass / (utilisation · peak)."""
+    if not work.scored:
+        return 0.0
+    model = needed_teacher(setup)
+    rows = work.scored * work.rollouts
+    batches = ceil(rows * (work.prompt_tokens + work.response_tokens) / setup.tokens_per_microbatch)
+    idle = batches * model.layers * setup.device.layer_seconds
+    return forward_flops(model, work, rows) / (UTILISATION["scoring"] * setup.device.flops) + idle
+
+
+def update_seconds(setup: Setup, work: Work) -> float:
+    """passes · FLOP of a forward pass / (utilisation · peak) + AdamW's 28 bytes a trained parameter / bandwidth.
+
+    passes = 3: forward, gradient of the activations, gradient of the weights; 2 with LoRA, whose base needs no
+    gradient of its weights; 1 more with gradient checkpointing, which computes the forward pass twice.
+    """
+    student, device = setup.student, setup.device
+    rows = work.updated * work.rollouts
+    if not rows:
+        return 0.0
+    passes = (2 if setup.lora_rank else 3) + setup.gradient_checkpointing
+    batches = ceil(rows * (work.prompt_tokens + work.response_tokens) / setup.tokens_per_microbatch)
+    idle = passes * batches * student.layers * device.layer_seconds
+    optimizer = 28 * setup.trainable / (UTILISATION["decode"] * device.bandwidth)
+    return passes * forward_flops(student, work, rows) / (UTILISATION["update"] * device.flops) + optimizer + idle
+
+
+def forward_flops(model: Architecture, work: Work, rows: float) -> float:
+    """FLOP of reading `rows` prompts with their responses; logits of response tokens only."""
+    length = work.prompt_tokens + work.response_tokens
+    return rows * model.forward_flops(length, attended_pairs(0, length), work.response_tokens)
+
+
+def needed_teacher(setup: Setup) -> Architecture:
+    """Raises InputError where the method wants a teacher and there is none."""
+    if setup.teacher is None:
+        raise InputError("teacher: this method needs one")
+    return setup.teacher
+
+
+def cache_size(model: Architecture) -> int:
+    """2 · layers · kv_width: numbers that a token leaves in the KV cache, its keys and values."""
+    return 2 * model.layers * model.kv_width

@@ -1,0 +1,163 @@
+"""`scope-lab plan`: seconds and memory of a run on a device before it starts, from its settings and lengths."""
+
+from .architectures import CONFIGS, Architecture, architecture
+from .config import ScopeConfig
+from .cost import TEACHER_PLACES, UTILISATION, VERIFY_SECONDS, Setup, Work, step_seconds
+from .devices import DEVICES, GIB, Device, device
+from .errors import InputError
+from .memory import KEPT_FREE, fits, memory, peak, remedies
+from .models import PAIRS
+from .tasks import load_task
+from .teachers.adapter import adapter_of_the_same_base
+
+EXAMPLE = """examples:
+  scope-lab plan --recipe paper-qwen3-1.7b --on h100 --response-tokens 6000
+  scope-lab plan --student qwen3-1.7b --teacher qwen3-8b --max-new-tokens 2048 --gradient-checkpointing --on a100-80
+  scope-lab plan --pair countdown --response-tokens 22 --wrong 0.85 --on here
+"""
+NO_TASK = "problems.jsonl"
+
+
+def setup_from(config: ScopeConfig, on: Device, teacher_at: str | None = None) -> Setup:
+    """Models, precision and memory settings of a run. Raises InputError for a model whose sizes are not known.
+
+    teacher_at  where its teacher sits (cost.TEACHER_PLACES); None: where the trainer would put it
+    """
+    names = PAIRS[config.pair] if config.pair else (None, None)
+    student, teacher = config.student or names[0], config.teacher or names[1]
+    if teacher_at == "adapter" and not config.lora_rank:
+        raise InputError("teacher_at: adapter needs lora_rank above 0: the base that they share must stay as it is")
+    return Setup(
+        student=architecture(student or ""),
+        teacher=architecture(teacher) if teacher and config.spec.needs_teacher else None,
+        device=on,
+        lora_rank=config.lora_rank,
+        mixed=config.precision == "bf16" or (config.precision == "auto" and on.kind == "cuda"),
+        gradient_checkpointing=config.gradient_checkpointing,
+        teacher_at=teacher_at or ("adapter" if adapter_of_the_same_base(config) else "here"),
+        reference=config.kl_coef > 0,
+        tokens_per_microbatch=config.tokens_per_microbatch,
+        sequences_per_batch=config.sequences_per_batch,
+    )
+
+
+def work_from(config: ScopeConfig, **assumed: float) -> Work:
+    """The rollouts of a step. `assumed`: what no setting says (prompt_tokens, response_tokens, wrong, …).
+
+    Mean lengths that are not given: Work's prompt, and half of what a response may have.
+    Raises InputError where neither max_new_tokens nor a task says how long a response may get.
+    """
+    if config.max_new_tokens is None and config.task == NO_TASK:
+        raise InputError("max_new_tokens: found nothing, accepted the longest response in tokens")
+    longest = config.max_new_tokens or load_task(config.task or "").max_new_tokens
+    return Work(
+        method=config.method,
+        prompts=config.prompts_per_step,
+        rollouts_per_prompt=config.rollouts_per_prompt,
+        longest=longest,
+        **{"response_tokens": longest / 2, **assumed},
+    )
+
+
+def plan_text(setup: Setup, work: Work, steps: int) -> str:
+    """What a person wants to know: the assumptions, seconds by stage, memory by part, whether it fits, what would help.
+
+    Raises InputError where prompt and longest response exceed the student's context.
+    """
+    student, context = setup.student, setup.student.context
+    if context and work.prompt_tokens + work.longest > context:
+        raise InputError(
+            f"max_new_tokens: found {work.longest:g} after a prompt of {work.prompt_tokens:g} tokens, "
+            f"accepted at most {context - work.prompt_tokens:g} in the context of {student.name}, {context}"
+        )
+    trains = f"a LoRA adapter of rank {setup.lora_rank} trains" if setup.lora_rank else "all weights train"
+    place = {"here": "on the same device", "adapter": "an adapter on the student's base", "elsewhere": "elsewhere"}
+    seconds, parts = step_seconds(setup, work), memory(setup, work)
+    moment, fullest = peak(parts)
+    lines = [
+        f"student   {_model(student)}; {trains}",
+        f"teacher   {_model(setup.teacher)}; {place[setup.teacher_at]}" if setup.teacher else "teacher   none",
+        f"step      {work.method}, {work.prompts} prompts × {work.rollouts_per_prompt} rollouts",
+        f"assumed   prompt {work.prompt_tokens:g} tokens, response {work.response_tokens:g} "
+        f"(longest {work.longest:g}), {work.wrong:.0%} wrong",
+        _device(setup.device),
+        "",
+        "seconds a step",
+        *(f"  {stage:18}{value:10.4g}" for stage, value in seconds.items()),
+        "",
+        f"memory at its fullest ({moment}), GiB",
+        *(f"  {part:18}{size / GIB:10.2f}" for part, size in parts[moment].items()),
+        f"  {'total':18}{fullest / GIB:10.2f}",
+        "",
+        verdict(setup, work),
+        f"{steps} steps: {duration(steps * seconds['total'])}, without evaluations",
+    ]
+    return "\n".join(lines)
+
+
+def verdict(setup: Setup, work: Work) -> str:
+    """Whether it fits, in a sentence or two, with the single settings that would make it fit."""
+    fullest, limit = peak(memory(setup, work))[1], (1 - KEPT_FREE) * setup.device.memory
+    numbers = f"{fullest / GIB:.1f} of {setup.device.memory / GIB:.0f} GiB, of which {KEPT_FREE:.0%} is to stay free"
+    if fits(setup, work):
+        return f"fits on {setup.device.name}: {numbers}"
+    found = ", ".join(_change(name, new) for name, new in remedies(setup, work).items())
+    advice = f"one of these would do: {found}" if found else "no single setting would do"
+    return f"does not fit on {setup.device.name}: {numbers}; {fullest / limit:.1f} times what is there; {advice}"
+
+
+def _change(name: str, new: Setup) -> str:
+    value = getattr(new, name, True)
+    return name if value is True else f"{name} {value}"
+
+
+def _model(model: Architecture) -> str:
+    n = model.parameters
+    return f"{model.name}, {n / 1e9:.2f} B parameters" if n >= 1e9 else f"{model.name}, {n / 1e6:.1f} M parameters"
+
+
+def _device(on: Device) -> str:
+    """Its peaks, and what part of them is counted on."""
+    kind = "float32" if on.kind == "cpu" else "bf16"
+    reading, update, decode = (f"{UTILISATION[name]:.0%}" for name in ("scoring", "update", "decode"))
+    return (
+        f"device    {on.name}: {on.flops / 1e12:.3g} TFLOP/s {kind} ({reading} counted on, {update} when updating), "
+        f"{on.bandwidth / 1e9:.4g} GB/s ({decode}), {1e3 * on.layer_seconds:.2g} ms a layer"
+    )
+
+
+def duration(seconds: float) -> str:
+    """ "3.2 hours"."""
+    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.1f} seconds"
+
+
+def add_plan(commands, add, add_settings) -> None:
+    """`add` and `add_settings` are cli's: a subcommand, and a flag for every setting of a run."""
+    parser = add(commands, "plan", "seconds and memory of a run before it starts", run_plan, epilog=EXAMPLE)
+    parser.usage = "scope-lab plan [--recipe NAME | --student NAME --teacher NAME] [--on DEVICE] [--SETTING VALUE ...]"
+    parser.add_argument("--recipe", metavar="NAME|FILE", help="settings from a recipe of the package or a YAML file")
+    assumed = parser.add_argument_group("plan", f"models may also be {', '.join(CONFIGS)}: sizes alone are needed")
+    devices = ", ".join(DEVICES)
+    assumed.add_argument("--on", default="here", metavar="DEVICE", help=f"{devices}; cpu, cuda, here: measured [here]")
+    assumed.add_argument("--prompt-tokens", type=float, default=Work.prompt_tokens, help=f"mean [{Work.prompt_tokens}]")
+    assumed.add_argument("--response-tokens", type=float, help="mean [half of max_new_tokens]")
+    assumed.add_argument("--wrong", type=float, default=Work.wrong, help=f"share of rollouts [{Work.wrong}]")
+    assumed.add_argument("--verify-seconds", type=float, default=VERIFY_SECONDS, help="a verdict [the paper's 0.0023]")
+    assumed.add_argument("--teacher-at", choices=TEACHER_PLACES, help="where it sits [where the trainer puts it]")
+    add_settings(parser)
+
+
+def run_plan(parsed) -> None:
+    from .config import build_config
+
+    overrides = {name[4:]: value for name, value in vars(parsed).items() if name.startswith("set_")}
+    if not parsed.recipe and not overrides.get("pair"):
+        overrides.setdefault("task", NO_TASK)
+    config = build_config(parsed.recipe, overrides)
+    assumed = {name: getattr(parsed, name) for name in ("prompt_tokens", "response_tokens", "wrong", "verify_seconds")}
+    work = work_from(config, **{name: value for name, value in assumed.items() if value is not None})
+    setup = setup_from(config, device(parsed.on), parsed.teacher_at)
+    print(plan_text(setup, work, config.steps))

@@ -1,0 +1,119 @@
+"""What a step holds in memory, in bytes by part, at the two moments when most is held; and whether a device has that.
+
+Formulas stand at the functions. Tests compare them with what PyTorch saves and allocates on small models.
+"""
+
+from dataclasses import replace
+
+from .architectures import Architecture
+from .cost import Setup, Work, cache_size, sampler
+from .logprobs import LOGITS_AT_A_TIME
+
+# Kept free for the CUDA context, temporary tensors and fragmentation.
+KEPT_FREE = 0.1
+
+
+def activation_bytes(setup: Setup, tokens: float, length: float) -> float:
+    """What the layers keep for the backward pass, for `tokens` in rows of `length`.
+
+    A token of a layer, with a = attention_width, k = kv_width, f = mlp_width, h = hidden, in bytes:
+    float32  24 h + 16 a + 16 f + 4 length + 4 heads + 8, with normed heads also 8 (a + k) + 4 (heads + kv heads)
+    mixed    26 h +  8 a +  8 f + 2 length + 4 heads + 8, with normed heads also 6 (a + k) + 4 (heads + kv heads)
+    of which `length` is the row of the attention mask. Checkpointing keeps 4 h a layer, and all of this of one layer at
+    a time. After the layers: 8 h + 4.
+    """
+    model = setup.student
+    h, a, k, f = model.hidden, model.attention_width, model.kv_width, model.mlp_width
+    normed, fixed = model.normed_heads, 4 * model.heads + 8
+    if setup.mixed:
+        layer = 26 * h + 8 * a + 8 * f + 2 * length + normed * 6 * (a + k) + fixed
+    else:
+        layer = 24 * h + 16 * a + 16 * f + 4 * length + normed * 8 * (a + k) + fixed
+    layer += normed * 4 * model.heads * (1 + k / a)
+    layers = layer + 4 * h * model.layers if setup.gradient_checkpointing else layer * model.layers
+    return tokens * (layers + 8 * h + 4)
+
+
+def passing_bytes(setup: Setup, tokens: float) -> float:
+    """tokens · (12 f + 8 h), mixed tokens · (6 f + 8 h): gradients on their way back through one layer."""
+    return tokens * ((6 if setup.mixed else 12) * setup.student.mlp_width + 8 * setup.student.hidden)
+
+
+def logits_bytes(model: Architecture, kind: str, tokens: float) -> float:
+    """16 bytes a logit, as four float32 copies, of the tokens whose logits exist at a time (scope_lab.logprobs)."""
+    return 16 * min(LOGITS_AT_A_TIME[kind], tokens * model.vocabulary)
+
+
+def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
+    """Bytes by part, of the two moments when most is held: "generation" and "update".
+
+    both        student weights 4 N; optimizer state 8 · trained parameters (AdamW's two moments); teacher weights, if
+                "here", 2 N_T (mixed) or 4 N_T; a reference copy 4 N
+    generation  KV cache, 4 bytes a number (`cost.cache_size`), of `sequences_per_batch` rows, all of prompt + longest
+                response; logits of one token a row
+    update      gradients 4 · trained parameters; activations of a micro-batch (`activation_bytes`) and their gradients
+                (`passing_bytes`); a chunk of logits (`logits_bytes`)
+    mixed       also autocast's bfloat16 copies: 2 bytes a weight that a token is multiplied with, of one layer at a
+                time where the weights are frozen and no graph holds them
+    """
+    student = setup.student
+    base = {"student weights": 4.0 * student.parameters, "optimizer state": 8.0 * setup.trainable}
+    if setup.lora_rank:
+        base["student weights"] += 4 * setup.trainable
+    if setup.reference:
+        base["reference weights"] = 4.0 * student.parameters
+    if setup.teacher and setup.teacher_at == "here":
+        base["teacher weights"] = (2.0 if setup.mixed else 4.0) * setup.teacher.parameters
+    longest = work.prompt_tokens + work.longest
+    rows, writer = min(setup.sequences_per_batch, work.rollouts), sampler(setup, work)
+    generation = {
+        "KV cache": 4.0 * rows * longest * cache_size(writer),
+        "logits": 16.0 * rows * writer.vocabulary,
+        "bfloat16 copies": _copies(setup, graph=False),
+    }
+    tokens = min(
+        max(setup.tokens_per_microbatch, longest),
+        max(work.updated * work.rollouts, 1) * (work.prompt_tokens + work.response_tokens),
+    )
+    update = {
+        "gradients": 4.0 * setup.trainable,
+        "activations": activation_bytes(setup, tokens, min(longest, tokens)) + passing_bytes(setup, tokens),
+        "logits": logits_bytes(student, setup.device.kind, tokens),
+        "bfloat16 copies": _copies(setup, graph=not setup.gradient_checkpointing),
+    }
+    moments = {"generation": {**base, **generation}, "update": {**base, **update}}
+    return {moment: {part: size for part, size in parts.items() if size} for moment, parts in moments.items()}
+
+
+def _copies(setup: Setup, graph: bool) -> float:
+    if not setup.mixed:
+        return 0.0
+    if setup.lora_rank and not graph:
+        return 2.0 * setup.student.active / setup.student.layers
+    return 2.0 * (setup.student.active + setup.student.head)
+
+
+def peak(parts: dict[str, dict[str, float]]) -> tuple[str, float]:
+    """The moment that holds most, and its bytes."""
+    moment = max(parts, key=lambda name: sum(parts[name].values()))
+    return moment, sum(parts[moment].values())
+
+
+def fits(setup: Setup, work: Work) -> bool:
+    """Whether the fullest moment leaves a tenth of the device's memory free."""
+    return peak(memory(setup, work))[1] <= (1 - KEPT_FREE) * setup.device.memory
+
+
+def remedies(setup: Setup, work: Work) -> dict[str, Setup]:
+    """Single changes, in the words of the settings, that make it fit; empty where it fits, or where none alone does."""
+    if fits(setup, work):
+        return {}
+    changes: dict[str, dict] = {
+        "gradient_checkpointing": {"gradient_checkpointing": True},
+        "tokens_per_microbatch": {"tokens_per_microbatch": max(setup.tokens_per_microbatch // 4, 1)},
+        "sequences_per_batch": {"sequences_per_batch": max(setup.sequences_per_batch // 4, 1)},
+        "lora_rank": {"lora_rank": 16},
+        "a teacher elsewhere": {"teacher_at": "elsewhere"},
+    }
+    changed = {name: replace(setup, **change) for name, change in changes.items()}
+    return {name: new for name, new in changed.items() if new != setup and fits(new, work)}
