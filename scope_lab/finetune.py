@@ -1,8 +1,8 @@
 """Makes the bundled LoRA teacher: an adapter on the student's own base, trained on verified solutions.
 
-Half of them are written by the task's generator, half are the student's own correct responses (rejection sampling): the
-former teach to solve, the latter keep the teacher at home in the student's words. A teacher of the generator's words
-alone finds every response of the student strange, right or wrong, and its perplexity then says nothing but that.
+Most of them are written by the task's generator, the others are the student's own correct responses (rejection
+sampling): the former teach to solve, the latter keep the teacher at home in the student's words. A teacher of the
+generator's words alone finds responses of the student strange, right or wrong, and its perplexity says little more.
 The verifier checks each, and only response tokens carry loss. `scope-lab models build smollm2-teacher` runs this.
 """
 
@@ -58,7 +58,7 @@ class AdapterRecipe:
     save_every: int = 25
 
 
-RECIPES = {"smollm2-teacher": AdapterRecipe(base="smollm2-135m", task="word_problems", steps=300, own=4)}
+RECIPES = {"smollm2-teacher": AdapterRecipe(base="smollm2-135m", task="word_problems", steps=300, own=2)}
 HELD_OUT, SAMPLES, TEMPERATURE = 100, 8, 0.6  # of the measuring step
 
 
@@ -197,13 +197,13 @@ def sample_own(recipe: AdapterRecipe, task: Task, tokenizer, folder: Path) -> Ro
 
     finished = FinishedBatches(folder)
     rollouts = sample(
-        load_model(recipe.base),
+        load_model(recipe.base, dtype=recipe.dtype),
         tokenizer,
         task.problems("train", recipe.own_problems, seed=recipe.seed),
         recipe.own_samples,
         Sampling(TEMPERATURE, max_new_tokens=task.max_new_tokens, seed=recipe.seed),
         task=task.name,
-        batch_size=64,
+        batch_size=128,
         progress=partial(tqdm, desc=f"sample {recipe.base}", unit="batch"),
         finished=finished,
     )

@@ -180,7 +180,7 @@ def _keep(inputs: dict, running: Tensor) -> bool:
     if not caches or any(len(value) != size for value in tensors.values()):
         return False
     for cache in caches:
-        cache.reorder_cache(rows)
+        cache.reorder_cache(rows)  # type: ignore[arg-type]
     inputs.update({name: value[rows] for name, value in tensors.items()})
     return True
 

@@ -2,7 +2,7 @@
 
     prompt    Mia has 9 plums. She gives 4 of them to Tom. How many plums does Mia have left? Show the sum in one short
               sentence.
-    solution  Mia has 9 - 4 = 5 plums left. The answer is 5.
+    solution  Mia has 9 - 4 = 5 plums left.
 
 Splits. `train` and `validation` share their story templates, `test` has templates of its own. The numbers of a story
 (as a bag, distractors included) are assigned by a hash: 60 % of all bags are for `train`, the others for `validation`
@@ -88,7 +88,7 @@ class WordProblems:
     def solutions(self, split: str, seed: int) -> Iterator[tuple[Problem, str]]:
         """An endless stream of (problem, worked solution in words) from one split; problems may repeat.
 
-        Every solution ends in "The answer is …." and is correct by `verify`.
+        A solution is a sentence a step with its sum, as the instruction asks, and correct by `verify`.
         """
         for story in self.stories(split, seed):
             yield as_problem(story), story.solution

@@ -188,6 +188,5 @@ def draw_story(template: Template, rng: random.Random, max_number: int = DEFAULT
         written_out = f" {step.operation} ".join(operands) + f" = {write_number(result)}"
         lines.append(fill(step.sentence, written_out, result))
     answer = values[template.steps[-1].result]
-    lines.append(f"The answer is {write_number(answer)}.")
     prompt = fill(rng.choice(template.wordings))
     return Story(template, prompt, " ".join(lines), tuple(values[name] for name in template.numbers), answer)
