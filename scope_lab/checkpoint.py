@@ -2,19 +2,21 @@
 
 RUN/config.yaml              every setting
 RUN/manifest.json            versions, device, commit, seconds
-RUN/metrics.jsonl            a line a step (scope_lab/metrics.py)
+RUN/metrics.jsonl            a line a step (scope_lab/metrics.py); metrics.jsonl.gz in a run that was made compact
 RUN/evaluations/step-*.json  held-out counts a problem
 RUN/checkpoints/step-*/      a Hugging Face folder of the student, with optimizer.pt and state.json beside it
 RUN/model                    the trained student
 """
 
+import gzip
 import json
 import os
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
+import pandas as pd
 import torch
 import yaml
 
@@ -41,7 +43,9 @@ class RunFolder:
                 raise InputError(
                     f"out: {self.path} holds another run; add --resume to go on with it, or name a new folder"
                 )
-            self._check_same(yaml.safe_load(held.read_text()), config)
+            check_same(self.path, config)
+            if (self.path / "metrics.jsonl.gz").is_file():
+                raise InputError(f"resume: {self.path} keeps no checkpoint to go on from; name a new folder")
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise InputError(f"out: {self.path} is not empty and holds no run; name a new folder")
         elif resume:
@@ -65,16 +69,7 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def evaluation(self, step: int) -> Path:
-        return self.path / "evaluations" / f"step-{step:06d}.json"
-
-    def _check_same(self, held: dict, config: ScopeConfig) -> None:
-        for name, value in asdict(config).items():
-            if name == "steps" and config.schedule == "cosine" and held.get(name) != value:
-                raise InputError("steps: cannot change when a run with a cosine schedule goes on")
-            if name not in FREE and held.get(name) != value:
-                raise InputError(
-                    f"{name}: the run in {self.path} has {held.get(name)!r}, found {value!r}; accepted the same"
-                )
+        return evaluation_file(self.path, step)
 
     def log(self, metrics: dict) -> None:
         with self.metrics.open("a") as file:
@@ -97,7 +92,9 @@ class RunFolder:
             "seconds": round(earlier + seconds, 1),
             **describe(),
         }
-        path.write_text(json.dumps(manifest, indent=2) + "\n")
+        unfinished = path.with_name("manifest.json.tmp")
+        unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
+        os.replace(unfinished, path)
 
     def save(self, step: int, model, tokenizer, optimizer, keep: int) -> None:
         """Write a checkpoint beside the old ones, give it its name in one move, then remove those beyond `keep`."""
@@ -132,6 +129,61 @@ class RunFolder:
         unfinished.write_text("".join(line + "\n" for line in kept))
         os.replace(unfinished, self.metrics)
         return step
+
+
+def evaluation_file(folder: Path, step: int) -> Path:
+    return folder / "evaluations" / f"step-{step:06d}.json"
+
+
+def check_same(folder: Path, config: ScopeConfig) -> None:
+    """Raises InputError naming the first setting in which the run in a folder differs, but for those that may."""
+    held = {item.name: item.default for item in fields(ScopeConfig)}  # a run may be older than a setting
+    held |= yaml.safe_load((folder / "config.yaml").read_text())
+    for name, value in asdict(config).items():
+        if name == "steps" and config.schedule == "cosine" and held[name] != value:
+            raise InputError("steps: cannot change when a run with a cosine schedule goes on")
+        if name not in FREE and held[name] != value:
+            raise InputError(f"{name}: the run in {folder} has {held[name]!r}, found {value!r}; accepted the same")
+
+
+def is_complete(folder: Path, config: ScopeConfig) -> bool:
+    """Whether the run in a folder got to its last step, and was evaluated there if it should be."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or (config.eval_problems and not evaluation_file(folder, config.steps).is_file()):
+        return False
+    return json.loads(manifest.read_text())["steps"] >= config.steps
+
+
+def make_compact(folder: Path, keep_model: bool = False) -> None:
+    """Keep of a complete run what results are made from: no weights, and its metrics compressed.
+
+    May be interrupted and called again: nothing goes before what replaces it is there in full.
+    """
+    metrics, compressed = folder / "metrics.jsonl", folder / "metrics.jsonl.gz"
+    if metrics.is_file():
+        unfinished = folder / "metrics.jsonl.gz.tmp"
+        unfinished.write_bytes(gzip.compress(metrics.read_bytes(), mtime=0))  # without a time: the same bytes each time
+        os.replace(unfinished, compressed)
+        metrics.unlink()
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if not keep_model:
+        shutil.rmtree(folder / "model", ignore_errors=True)
+
+
+def read_metrics(folder: str | Path) -> pd.DataFrame:
+    """Metrics of a recorded run, a row a step (scope_lab.metrics.GLOSSARY), NaN where a step had none.
+
+    Raises InputError where the folder has none.
+    """
+    plain, compressed = Path(folder) / "metrics.jsonl", Path(folder) / "metrics.jsonl.gz"
+    if plain.is_file():
+        text = plain.read_text()
+    elif compressed.is_file():
+        text = gzip.decompress(compressed.read_bytes()).decode()
+    else:
+        raise InputError(f"run: {folder} holds no metrics")
+    rows = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    return pd.DataFrame(rows).astype(float).astype({"step": int})
 
 
 def save_model(model, tokenizer, folder: Path) -> None:

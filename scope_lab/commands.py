@@ -1,10 +1,47 @@
-"""The subcommands `scope-lab models`, `inspect` and `recover`; cli.py has the others."""
+"""The subcommands `scope-lab sweep`, `models`, `inspect` and `recover`; cli.py has the others."""
 
 import json
 import time
 from pathlib import Path
 
 from .errors import InputError
+
+
+def add_sweep(commands, add) -> None:
+    sweep = add(
+        commands, "sweep", "a plan of many trainings, one process a core; goes on where it was cut off", run_sweep
+    )
+    sweep.add_argument(
+        "plan", metavar="NAME|PLAN.yaml", help="a plan of the package or a YAML file (scope_lab/plan.py)"
+    )
+    sweep.add_argument("--jobs", type=int, metavar="N", help="processes at a time; default: physical cores, 1 on a GPU")
+    sweep.add_argument("--only", metavar="PATTERN", help="runs whose name fits, like 'scope*-seed0'")
+    sweep.add_argument("--out", metavar="FOLDER", help="of the run folders; default: what the plan says")
+    sweep.add_argument("--list", action="store_true", help="say which runs are finished, begun or waiting, and end")
+
+
+def run_sweep(parsed) -> int:
+    from .checkpoint import is_complete
+    from .plan import read_plan
+    from .sweep import default_jobs, run_plan, steps_done
+
+    runs = read_plan(parsed.plan, parsed.out, parsed.only)
+    if parsed.jobs is not None and parsed.jobs < 1:
+        raise InputError(f"jobs: found {parsed.jobs}, accepted 1 or more")
+    if parsed.list:
+        for run in runs:
+            done = steps_done(run)
+            begun = f"step {done} of {run.config.steps}" if done else "waiting"
+            print(f"{run.name:48}{'finished' if is_complete(run.folder, run.config) else begun}")
+        return 0
+    outcome = run_plan(runs, parsed.jobs or default_jobs())
+    done = len(outcome.finished) + len(outcome.skipped)
+    print(f"{done} of {len(runs)} runs are finished, {len(outcome.finished)} of them now, in {runs[0].folder.parent}")
+    for line in outcome.failed:
+        print(line)
+    if outcome.interrupted:
+        print("stopped; the same command goes on")
+    return 1 if outcome.failed or outcome.interrupted else 0
 
 
 def add_models(commands, add) -> None:
@@ -107,6 +144,7 @@ def add_recover(commands, add) -> None:
     parser.add_argument("--max-new-tokens", type=int, help="of a completion; default: the rollouts' own limit")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
+    parser.add_argument("--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]")
     parser.add_argument("--batch-size", type=int, help="sequences at a time [what the pair's recipe says, else 256]")
     parser.add_argument("--out", metavar="NAME", required=True, help="writes NAME.json, NAME.parquet and NAME.png")
 
@@ -146,7 +184,8 @@ def run_recover(parsed) -> None:
         teacher_name = parsed.teacher or PAIRS[parsed.pair][1]
     if not teacher_name:
         raise InputError("teacher: the rollouts name none; set --teacher")
-    model, tokenizer = load_model(teacher_name, device=parsed.device), load_tokenizer(teacher_name)
+    model = load_model(teacher_name, device=parsed.device, dtype=parsed.dtype)
+    tokenizer = load_tokenizer(teacher_name)
     wrong = with_prompts(choose_wrong(rollouts, parsed.wrong, parsed.seed), tokenizer)
     if wrong.teacher != teacher_name:
         wrong.teacher_logp_BT = wrong.teacher_logp_BT * float("nan")
@@ -175,6 +214,7 @@ def run_recover(parsed) -> None:
         "perplexity_temperature": wrong.sampling.scored_at,
         "temperature": parsed.temperature,
         "cut": parsed.cut,
+        "dtype": str(model.dtype).removeprefix("torch."),
         "seed": parsed.seed,
         **summarise(frame, seed=parsed.seed),
         "seconds": round(time.time() - started, 1),
@@ -199,7 +239,7 @@ def _sample(parsed, recipe: dict, batch_size: int, progress, finished):
     limit = recipe.get("max_new_tokens") or task.max_new_tokens
     sampling = Sampling(recipe.get("temperature", 0.6), max_new_tokens=limit, seed=parsed.seed)
     rollouts = sample(
-        load_model(name, device=parsed.device),
+        load_model(name, device=parsed.device, dtype=parsed.dtype),
         load_tokenizer(name),
         task.problems(parsed.split, parsed.problems, seed=parsed.seed),
         parsed.samples,

@@ -63,7 +63,9 @@ class ScopeConfig:
 
     pair: str | None = setting(None, "models", f"a named student and teacher: {', '.join(PAIRS)}")
     student: str | None = setting(None, "models", "student: bundled name, folder or hub id")
-    teacher: str | None = setting(None, "models", "teacher, likewise; it must share the student's tokenizer")
+    teacher: str | None = setting(
+        None, "models", "teacher, likewise; it must share the student's tokenizer; untrained:NAME is a control"
+    )
     allow_mismatch: bool = setting(False, "models", "accept tokenizers, chat templates or EOS that differ")
     task: str | None = setting(None, "models", "countdown[:difficulty], FILE.jsonl, countdown:FILE.jsonl")
     train_problems: int | None = setting(None, "models", "problems to train on; default: 10,000, or all of a file's")
@@ -186,7 +188,9 @@ class ScopeConfig:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def save(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+        unfinished = path.with_name(path.name + ".tmp")
+        unfinished.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+        unfinished.replace(path)
 
 
 def read_value(name: str, value: Any) -> Any:

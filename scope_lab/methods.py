@@ -21,6 +21,7 @@ class Method:
                     correct rollouts by the tokens of correct ones, distillation by all response tokens)
     mle_form        "ratio": -rho on correct rollouts (Eq. 1); "logp": -log pi, whose gradient is the same at rho = 1
     same_temperature  False: the teacher's log-probs are taken at temperature 1 whatever the student's (reference code)
+    asks_teacher      False: wrong rollouts' tokens get -w instead of -w times the teacher's log-ratio (a control)
     """
 
     summary: str
@@ -31,6 +32,7 @@ class Method:
     denominator: Denominator = "prompts"
     mle_form: MleForm = "ratio"
     same_temperature: bool = True
+    asks_teacher: bool = True
 
     @property
     def weighted(self) -> bool:
@@ -40,7 +42,7 @@ class Method:
     @property
     def reads_teacher(self) -> bool:
         """Whether advantages hold a log-ratio, so that a teacher must score rollouts."""
-        return self.baseline == "opd" or self.teacher_power is not None
+        return self.baseline == "opd" or (self.teacher_power is not None and self.asks_teacher)
 
     @property
     def needs_teacher(self) -> bool:
@@ -58,6 +60,9 @@ METHODS = {
     "scope-reversed-both": Method("SCOPE, both exponents with the other sign", student_power=-1, teacher_power=+1),
     "scope-student-path": Method("SCOPE's correct path alone", student_power=+1, teacher_power=None),
     "scope-teacher-path": Method("SCOPE's wrong path alone", student_power=None, teacher_power=-1),
+    "scope-fixed-negative": Method(
+        "SCOPE, wrong rollouts pushed down alike: no teacher", student_power=+1, teacher_power=0, asks_teacher=False
+    ),
     "reference": Method(
         "SCOPE as the authors' released scripts set it",
         student_power=-1,

@@ -21,6 +21,8 @@ PAIRS = {
     "smollm2": ("smollm2-135m", "smollm2-teacher", "word_problems"),
 }
 
+UNTRAINED = "untrained:"  # before a model's name: its architecture with random weights, a control
+
 # Texts whose tokens must agree: digits, spaces, code, several scripts, what tokenizers like to split differently.
 PROBES = (
     "8,3,5,2=21:8*3=24,24-5=19,19+2=21",
@@ -47,7 +49,11 @@ class Pair:
 
 
 def resolve(name: str) -> str:
-    """A bundled or fetched name as its folder; a folder or hub id as it is. Raises ValueError for what is not there."""
+    """A bundled or fetched name as its folder; a folder or hub id as it is. Raises ValueError for what is not there.
+
+    `untrained:NAME` is where NAME is.
+    """
+    name = name.removeprefix(UNTRAINED)
     if name in BUNDLED or name in ADAPTERS:
         folder = DATA / "models" / name
         if not _holds_model(folder):
@@ -109,6 +115,8 @@ def load_tokenizer(name: str):
 def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     """A causal language model from safetensors, in evaluation mode; a LoRA adapter comes merged into its base.
 
+    `dtype` is a torch dtype's name, or auto: float32 on a CPU, bfloat16 on a GPU.
+    `untrained:NAME` has the weights that NAME's architecture starts from, always the same ones.
     Raises ValueError with one line on any failure.
     """
     import torch
@@ -116,8 +124,10 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # loading and saving shards; our own bars say what takes long
+    if dtype == "auto":
+        dtype = "bfloat16" if pick_device(device) == "cuda" else "float32"
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise InputError(f"dtype: found {dtype!r}, accepted float32, bfloat16 or float16")
+        raise InputError(f"dtype: found {dtype!r}, accepted auto, float32, bfloat16 or float16")
     source = resolve(name)
     model: Any
     if base := adapter_base(name):
@@ -129,6 +139,10 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
             )
         except Exception as error:  # every library under it has its own way to say that a file is not what it should be
             raise InputError(_cannot_load("model", name, error)) from None
+    if name.startswith(UNTRAINED):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model.load_state_dict(type(model)(model.config).state_dict())
     model.name_or_path = name  # what an adapter trained on it will name as its base: a name, not this machine's folder
     return model.to(pick_device(device)).eval()
 

@@ -174,6 +174,7 @@ def rollout_coefficients(
     right_B, wrong_B = correct_B & usable_B, ~correct_B & usable_B
     zero_B = torch.zeros(correct_B.shape, dtype=torch.float32, device=correct_B.device)
     reward_B, distill_B, weights_B, tau_B = zero_B, zero_B, zero_B, torch.full_like(zero_B, math.nan)
+    teacher_nll_B = teacher_nll_B if spec.asks_teacher else zero_B
     paths = [(spec.student_power, right_B, student_nll_B), (spec.teacher_power, wrong_B, teacher_nll_B)]
     if spec.weighted:
         shares = []
@@ -192,8 +193,8 @@ def rollout_coefficients(
                 share_B = share_B * _segment_sum(member_B.float(), segment_B, n)[segment_B]
             shares.append(share_B)
             tau_B = torch.where(member_B, path_tau.float(), tau_B)
-        reward_B, distill_B = shares
-        weights_B = reward_B + distill_B
+        weights_B = shares[0] + shares[1]
+        reward_B, distill_B = _signals(spec, *shares)
     elif spec.baseline == "grpo":
         reward_B = grpo_advantages(correct_B, usable_B, group_B)
     elif spec.baseline == "psr":
@@ -211,6 +212,13 @@ def rollout_coefficients(
         "path-tokens": (right_tokens, tokens),
     }[spec.denominator]
     return Coefficients(reward_B / max(of_reward, 1), distill_B / max(of_distill, 1), weights_B, tau_B)
+
+
+def _signals(spec: Method, right_share_B: Tensor, wrong_share_B: Tensor) -> tuple[Tensor, Tensor]:
+    """What both paths' weights are spent on: (reward_B, distill_B)."""
+    if spec.asks_teacher:
+        return right_share_B, wrong_share_B
+    return right_share_B - wrong_share_B, torch.zeros_like(wrong_share_B)
 
 
 def token_advantages(reward_B, distill_B, student_logp_BT, teacher_logp_BT, mask_BT) -> Tensor:
@@ -276,7 +284,8 @@ def scope_advantages(
     )
     right_B, wrong_B = correct_B & known_B, ~correct_B & known_B
     weights_B = coefficients.weights_B
-    return token_advantages(weights_B * right_B, weights_B * wrong_B, student_logp_BT, teacher_logp_BT, mask_BT)
+    reward_B, distill_B = _signals(spec, weights_B * right_B, weights_B * wrong_B)
+    return token_advantages(reward_B, distill_B, student_logp_BT, teacher_logp_BT, mask_BT)
 
 
 def policy_loss(

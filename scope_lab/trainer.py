@@ -261,6 +261,10 @@ class ScopeTrainer:
         config = self.config
         if not config.eval_problems:
             return None
+        if self.step == 0 and self.folder and self.folder.evaluation(0).is_file():  # of the untrained student: kept
+            evaluation = Evaluation.load(self.folder.evaluation(0))
+            self.evaluations = {0: evaluation}
+            return evaluation
         problems = self.task.problems(config.eval_split, config.eval_problems, seed=0)
         temperature = config.eval_temperature or config.temperature
         sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, seed=10_000)

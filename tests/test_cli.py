@@ -147,7 +147,19 @@ def test_compare_refuses_what_cannot_be_compared(capsys, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "train", "evaluate", "rollout", "inspect", "recover", "compare", "models", "models fetch", "models build"],
+    [
+        "",
+        "train",
+        "evaluate",
+        "rollout",
+        "inspect",
+        "recover",
+        "compare",
+        "sweep",
+        "models",
+        "models fetch",
+        "models build",
+    ],
 )
 def test_help_is_there_for_every_command(command, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -13,6 +13,8 @@ from transformers import LlamaForCausalLM
 from scope_lab import load_pair
 from scope_lab.models import BUNDLED, check_compatible, load_model, load_tokenizer, resolve, stop_token_ids
 
+NAME = "untrained:countdown-teacher"
+
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
@@ -33,6 +35,20 @@ def test_bundled_model_loads_ready_to_evaluate(name):
     with torch.no_grad():
         logits = model(torch.tensor([load_tokenizer(name)("8,3,5,2=21:").input_ids])).logits
     assert torch.isfinite(logits).all()
+
+
+def test_an_untrained_model_has_the_architecture_and_always_the_same_random_weights():
+    before = torch.get_rng_state()
+    trained, first, second = (load_model(name, device="cpu") for name in ("countdown-teacher", *2 * [NAME]))
+    assert torch.equal(torch.get_rng_state(), before)
+    for a, b, c in zip(trained.parameters(), first.parameters(), second.parameters(), strict=True):
+        assert a.shape == b.shape and torch.equal(b, c) and not torch.equal(a, b)
+    with torch.no_grad():
+        probabilities = first(torch.tensor([load_tokenizer(NAME)("8,3,5,2=21:").input_ids])).logits.softmax(-1)
+    assert probabilities.max() < 3 / probabilities.shape[-1]  # it knows next to nothing
+    assert load_pair("countdown", teacher=NAME, device="cpu").teacher_name == NAME
+    with pytest.raises(ValueError, match="model: "):
+        load_model("untrained:./nowhere", device="cpu")
 
 
 def test_bundled_pair_shares_its_tokens_and_the_teacher_is_larger():

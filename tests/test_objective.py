@@ -28,6 +28,7 @@ EXPONENTS = {
     "scope-student-path": (+1, None),
     "scope-teacher-path": (None, -1),
 }
+CONTROL = "scope-fixed-negative"  # the one method whose wrong rollouts get a number instead of a log-ratio
 BASELINES = ("opd", "grpo", "psr", "kd")
 GARBAGE = (math.nan, math.inf, -math.inf, 1e30)
 seeds = st.integers(0, 2**32 - 1)
@@ -537,10 +538,33 @@ def test_equation_6_is_a_mean_over_prompts_of_sums_over_paths():
 
 
 def test_every_method_of_the_paper_is_there_and_no_other_weighting():
-    assert METHODS.keys() == {*EXPONENTS, *BASELINES, "reference"}
+    assert METHODS.keys() == {*EXPONENTS, *BASELINES, CONTROL, "reference"}
     for name in EXPONENTS:
         assert METHODS[name].weighted and METHODS[name].same_temperature
         assert METHODS[name].weight_scale == "sum" and METHODS[name].mle_form == "ratio"
+
+
+def test_the_control_without_a_teacher_pushes_every_wrong_token_down_by_its_share():
+    for seed in range(4):
+        batch = Batch(seed)
+        batch.teacher_BT = torch.full_like(batch.teacher_BT, math.nan)  # nobody is asked
+        found_BT = batch.advantages(method=CONTROL)
+        wrong_B = batch.known_B & ~batch.correct_B
+        for label in batch.group_B.unique():
+            rows = wrong_B & (batch.group_B == label)
+            tokens_BT = rows[:, None] & batch.mask_BT
+            torch.testing.assert_close(
+                found_BT[tokens_BT], torch.full_like(found_BT[tokens_BT], -1 / max(rows.sum(), 1))
+            )
+        kept_BT = (batch.correct_B & batch.known_B)[:, None] & batch.mask_BT
+        torch.testing.assert_close(found_BT[kept_BT], Batch(seed).advantages()[kept_BT])
+        assert (found_BT[~kept_BT & ~(wrong_B[:, None] & batch.mask_BT)] == 0).all()
+    assert not METHODS[CONTROL].needs_teacher
+
+
+def test_an_infinite_tau_is_the_ablation_without_weights():
+    batch = Batch(7)
+    assert torch.equal(batch.advantages(tau=math.inf), batch.advantages(method="scope-no-weights"))
 
 
 def test_denominator_divides_the_loss():
