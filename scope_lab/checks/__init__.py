@@ -1,5 +1,6 @@
 """Checkers of the exercises: they run your function on small cases, and know the classic mistakes by name."""
 
+from .ablations import claim_status, holm_adjusted, interval_over_seeds, relative_gain, standard_error
 from .diversity import distinct_solutions, naive_bias, paired_interval, unbiased_pass_at_k
 from .judge import Feedback, Mistake, judge
 from .loss import global_denominator, reverse_kl, surrogate_loss, teacher_path_gradient
@@ -19,6 +20,7 @@ __all__ = [
     "Feedback",
     "Mistake",
     "chance_of_a_mixed_group",
+    "claim_status",
     "clipped_gradient",
     "cosine",
     "count_kinds",
@@ -27,6 +29,8 @@ __all__ = [
     "equal_length_bonus",
     "global_denominator",
     "group_relative_reward",
+    "holm_adjusted",
+    "interval_over_seeds",
     "judge",
     "mean_one",
     "naive_bias",
@@ -35,9 +39,11 @@ __all__ = [
     "path_balance",
     "prompts_of_step",
     "reference_weights",
+    "relative_gain",
     "response_perplexity",
     "reverse_kl",
     "route",
+    "standard_error",
     "student_path_weights",
     "surrogate_loss",
     "tau_by_bisection",
