@@ -25,7 +25,7 @@ GLOSSARY = {
     "{path}_weight_mean": "mean weight on the path",
     "{path}_weight_max": "largest weight on the path",
     "{path}_ess": "effective sample size of the path's weights, mean over prompts that have the path",
-    "{path}_ess_fraction": "the same divided by the path's number of rollouts, mean over those prompts",
+    "{path}_ess_fraction": "effective sample size as a fraction of the path's rollouts, mean over those prompts",
     "{path}_tau": "median weight temperature on the path (differs from tau only where tau is auto)",
     "{path}_ppl_q25": "perplexity on the path, by the model that weights it, per token: lower quartile",
     "{path}_ppl_q50": "the same: median",

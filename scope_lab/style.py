@@ -61,15 +61,16 @@ def png(figure: Figure, dpi: int = 144) -> bytes:
     return small_png(np.asarray(canvas.buffer_rgba()))
 
 
-def quick_png(figure: Figure, dpi: int = 100) -> bytes:
-    """The figure as a PNG made quickly rather than small, for pictures that move."""
+def quick_png(canvas: FigureCanvasAgg) -> bytes:
+    """What the canvas holds as a PNG of 256 colours, in half the time of full colour and at under half the size."""
     from PIL import Image
 
-    canvas = canvas_of(figure)
-    figure.set_dpi(dpi)
-    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    # The octree's white is 254; the page's is 255.
+    image.putpalette([255 if value >= 254 else value for value in image.getpalette() or ()])
     file = io.BytesIO()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(file, "PNG", compress_level=1)
+    image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

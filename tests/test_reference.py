@@ -105,8 +105,15 @@ def test_figures_draw_the_table(step):
 def test_bars_are_the_shares(step):
     group = DeparturePanel(step).prompt.value
     figure = plot_departures(step, group, SCRIPTS, tau=0.1)
-    for ax, shares in zip(figure.axes, step.shares(SCRIPTS, group, 0.1), strict=False):
-        assert np.allclose([bar.get_height() for bar in ax.containers[0]], shares)
+    both = step.shares(SCRIPTS, group, 0.1), step.shares((), group, 0.1)
+    for ax, found, paper in zip(figure.axes, *both, strict=False):
+        # Heights are fractions of the axis, whose upper end the largest number beside it gives.
+        (bars,), (line,) = [c for c in ax.collections if len(c.get_paths()) == len(found)][-1:], ax.lines
+        (at, label) = [
+            (t.get_position()[1], float(t.get_text())) for t in ax.texts if re.fullmatch(r"0\.\d+", t.get_text())
+        ][-1]
+        assert np.allclose([path.vertices[:, 1].max() * label / at for path in bars.get_paths()], found)
+        assert np.allclose(line.get_ydata()[::2] * label / at, paper)
     assert f"cosine {step.compare(SCRIPTS, 0.1)['cosine']:.3f}" in alt_departures(step, group, SCRIPTS, 0.1)
 
 

@@ -1,18 +1,26 @@
 """Figures of the released code's departures: what each does to one step's gradient, and to a prompt's weights."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from ..explore import paths, percent
 from ..explore_reference import SCRIPTS, Step, effects, words
-from ..style import COLOURS, INK, new_figure, tidy
+from ..style import COLOURS, FAINT, INK, new_figure, tidy
+from .bars import GroupBars
+from .moving import MovingFigure
 
 COLUMNS = {
     "cosine": ("Direction", "cosine to the paper's gradient"),
     "length": ("Length", "times the paper's (log scale)"),
     "correct share": ("Balance", "correct rollouts' share of the push"),
 }
+
+# Upper ends of the bars' axis: few, so that it seldom changes.
+SCALES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.05)
 
 
 def plot_effects(step: Step, tau: float = 1.0) -> Figure:
@@ -48,65 +56,80 @@ def alt_effects(step: Step, tau: float = 1.0) -> str:
     return f"Cosine to the paper's gradient of the same step at τ = {tau:g}, and length: {'; '.join(said)}."
 
 
-class DepartureFigure:
-    """A prompt's weights on both paths, paper's beside switched ones; and both gradients of the step as arrows."""
+class DepartureFigure(MovingFigure):
+    """A prompt's weights on both paths, paper's beside switched ones; and both gradients of the step as arrows.
+
+    The key of a frame is the prompt and the scale of both paths' bars; its state, both paths' shares of a prompt as the
+    paper has them and with the switches, and what `Step.compare` says. `state_of` gives key and state.
+    """
 
     def __init__(self, step: Step):
+        super().__init__(10.4, 3.7)
         self.step, self.paths = step, paths(step.rollouts)
-        self.figure = new_figure(10.4, 3.7)
-        self.figure.set_layout_engine("none")
-        margins = {"left": 0.072, "right": 0.985, "bottom": 0.145, "top": 0.9, "wspace": 0.24}
-        self.axes = self.figure.subplots(1, 3, width_ratios=[1, 1.4, 1], gridspec_kw=margins)
+        margins = {"left": 0.064, "right": 0.99, "bottom": 0.17, "top": 0.92, "wspace": 0.18}
+        axes = self.figure.subplots(1, 3, width_ratios=[1.1, 1.2, 1], gridspec_kw=margins)
+        self.bars = [GroupBars(ax, path, 0, {"linewidth": 1.4}) for ax, path in zip(axes, self.paths, strict=False)]
+        for ax, bars in zip(axes, self.bars, strict=False):
+            ax.set_xlabel(f"{ax.get_xlabel()}\nbars: with the switches, line: the paper", fontsize=10.5, color=INK)
+            self.slow += bars.slow
+            self.quick += bars.quick
+        self._draw_dial(axes[2])
 
-    def draw(self, names: tuple[str, ...], group: int, tau: float) -> Figure:
-        for ax in self.axes:
-            ax.clear()
-        both = zip(self.step.shares((), group, tau), self.step.shares(names, group, tau), strict=True)
-        for ax, path, (paper, found) in zip(self.axes, self.paths, both, strict=False):
-            self._weights(ax, path, paper, found)
-        self._arrows(self.axes[2], self.step.compare(names, tau))
-        return self.figure
-
-    def _weights(self, ax, path, paper: np.ndarray, found: np.ndarray) -> None:
-        n, x = len(paper), np.arange(len(paper))
-        tidy(
-            ax, f"{path.name.capitalize()} path: {n} {path.verdict}", f"rollouts, low to high {path.name}'s perplexity"
-        )
-        ax.set_xticks([])
-        if not n:
-            ax.text(0.5, 0.5, "empty", transform=ax.transAxes, ha="center", color=INK)
-            ax.set_yticks([])
-            return
-        ax.bar(x, found, width=0.78, color=COLOURS[path.verdict], label="with the switches")
-        ax.stairs(paper, np.arange(n + 1) - 0.5, color=INK, linewidth=1.4, baseline=None, label="the paper")
-        ax.set_xlim(-0.8, max(n, 2) - 0.2)
-        ax.set_ylim(0, min(1.05, 1.25 * max(paper.max(), found.max())))
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-        if path.name == "teacher":
-            ax.legend(frameon=False, fontsize=9.5, loc="center right")
-        else:
-            ax.set_ylabel("share of the path's weight", fontsize=10.5, color=INK)
-
-    def _arrows(self, ax, found: dict[str, float]) -> None:
+    def _draw_dial(self, ax) -> None:
         """The angle between both gradients, lengths made equal: the length is said in words."""
         tidy(ax, "Gradient of the whole step")
-        angle = np.arccos(np.clip(found["cosine"], -1, 1))
-        ends = {"paper": (1.0, 0.0, INK), "with the switches": (np.cos(angle), np.sin(angle), COLOURS["after"])}
-        for dx, dy, colour in ends.values():
-            ax.annotate("", (dx, dy), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2.2})
-        arc = np.linspace(0, angle, 40)
-        ax.plot(0.35 * np.cos(arc), 0.35 * np.sin(arc), color=INK, linewidth=1)
-        ax.text(0, -0.22, "black: the paper; blue: with the switches", ha="center", fontsize=9.5, color=INK)
-        said = f"{np.degrees(angle):.0f}°, length × {found['length']:.3g}"
-        ax.text(0, 1.16, said, ha="center", fontsize=11, color=COLOURS["after"])
-        ax.set(xlim=(-1.25, 1.25), ylim=(-0.35, 1.35), aspect="equal", xticks=[], yticks=[])
+        # As many units an inch upwards as sideways: the panel's margins are fixed, so a circle is one.
+        box, radius = ax.get_window_extent(), 1.12
+        ax.set(
+            xlim=(-radius, radius), ylim=(radius - 2 * radius * box.height / box.width, radius), xticks=[], yticks=[]
+        )
         ax.spines[["left", "bottom"]].set_visible(False)
         ax.grid(False)
+        half = np.linspace(0, np.pi, 90)
+        ax.plot(np.cos(half), np.sin(half), color=FAINT, linewidth=1)
+        for degrees in range(0, 181, 45):
+            x, y = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+            ax.plot([0.95 * x, x], [0.95 * y, y], color=FAINT, linewidth=1)
+        arrow: dict[str, Any] = {
+            "arrowstyle": "-|>",
+            "mutation_scale": 16,
+            "shrinkA": 0,
+            "shrinkB": 0,
+            "linewidth": 2.2,
+        }
+        ax.add_patch(FancyArrowPatch((0, 0), (1, 0), color=INK, **arrow))
+        ax.text(0, -0.62, "black: the paper, blue: with the switches", ha="center", fontsize=9.5, color=INK)
+        (self.arc,) = ax.plot([], [], color=INK, linewidth=1)
+        self.arrow = ax.add_patch(FancyArrowPatch((0, 0), (1, 0), color=COLOURS["after"], **arrow))
+        self.angle = ax.text(0, -0.32, "", ha="center", fontsize=12, color=COLOURS["after"])
+        self.quick += [self.arc, self.arrow, self.angle]
+
+    def state_of(self, names: tuple[str, ...], group: int, tau: float) -> tuple:
+        paper, found = self.step.shares((), group, tau), self.step.shares(names, group, tau)
+        largest = [max([0.0, *a, *b]) for a, b in zip(paper, found, strict=True)]
+        tops = tuple(next(top for top in SCALES if 1.04 * x <= top) for x in largest)
+        return (group, tops), (paper, found, self.step.compare(names, tau))
+
+    def choose(self, key: tuple[int, tuple[float, ...]]) -> None:
+        group, tops = key
+        for bars, top in zip(self.bars, tops, strict=True):
+            bars.choose(group, top)
+
+    def move(self, state: tuple) -> None:
+        paper, found, compared = state
+        for bars, line_N, shares_N in zip(self.bars, paper, found, strict=True):
+            bars.move(shares_N, line_N)
+        angle = np.arccos(np.clip(compared["cosine"], -1, 1))
+        self.arrow.set_positions((0, 0), (np.cos(angle), np.sin(angle)))
+        part = np.linspace(0, angle, 40)
+        self.arc.set_data(0.35 * np.cos(part), 0.35 * np.sin(part))
+        self.angle.set_text(f"{np.degrees(angle):.0f}°, length × {compared['length']:.3g}")
 
 
 def plot_departures(step: Step, group: int, names: tuple[str, ...] = SCRIPTS, tau: float = 1.0) -> Figure:
     """A prompt's weights and the step's gradient with some departures, beside the paper's."""
-    return DepartureFigure(step).draw(names, group, tau)
+    figure = DepartureFigure(step)
+    return figure.still(*figure.state_of(names, group, tau))
 
 
 def alt_departures(step: Step, group: int, names: tuple[str, ...] = SCRIPTS, tau: float = 1.0) -> str:

@@ -7,14 +7,19 @@ from ..diversity import band_words, difficulty_bands, pass_curve, solution_count
 from ..evaluation import Evaluation, powers_of_two
 from ..explore import percent
 from ..plots.diversity import draw_curve, looks, pass_axes
-from ..style import INK, canvas_of, new_figure, tidy
-from .panel import Panel, quick_png
+from ..plots.moving import MovingFigure
+from ..style import INK, tidy
+from .panel import Panel
 
 
-class PassAtKFigure:
-    """Curves on the left; on the right, at one k, each method's paired difference to the baseline. Drawn once."""
+class PassAtKFigure(MovingFigure):
+    """Curves on the left; on the right, at one k, each method's paired difference to the baseline.
 
-    def __init__(self, evaluations: list[Evaluation], dpi: int = 100):
+    The key of a frame is the chosen methods, counted from 0, and the band of difficulty; its state is k.
+    """
+
+    def __init__(self, evaluations: list[Evaluation]):
+        super().__init__(10.4, 3.9)
         before = evaluations[0]
         self.looks, self.ks = looks(evaluations), powers_of_two(before.n_samples)
         bands = difficulty_bands(solution_counts(before))
@@ -23,32 +28,25 @@ class PassAtKFigure:
             name: [pass_curve(before, mask=bands[name]), *(pass_curve(e, before, bands[name]) for e in evaluations[1:])]
             for name in self.size
         }
-        self.figure = new_figure(10.4, 3.9)
-        self.figure.set_dpi(dpi)
-        self.figure.set_layout_engine("none")  # fixed margins and axes: states can be compared by eye
         margins = {"left": 0.072, "right": 0.985, "bottom": 0.14, "top": 0.92, "wspace": 0.33}
-        self.axes = self.figure.subplots(1, 2, width_ratios=[1.25, 1], gridspec_kw=margins)
-        self._draw_left()
-        self._draw_right()
-        canvas = canvas_of(self.figure)
-        canvas.draw()
-        self.background = canvas.copy_from_bbox(self.figure.bbox)
-        self.shown: tuple | None = None
+        left, right = self.figure.subplots(1, 2, width_ratios=[1.25, 1], gridspec_kw=margins)
+        self._draw_left(left)
+        self._draw_right(right)
 
-    def _draw_left(self) -> None:
-        ax = self.axes[0]
+    def _draw_left(self, ax) -> None:
         pass_axes(ax, self.ks)
         self.artists = {
             name: [draw_curve(ax, curve, look) for curve, look in zip(curves, self.looks, strict=True)]
             for name, curves in self.curves.items()
         }
-        self.at_k = ax.axvline(self.ks[0], color=INK, linewidth=1, linestyle=(0, (1, 2)))
         self.title = ax.set_title("", loc="left", fontsize=11.5, color=INK)
-        for artist in [self.at_k, self.title, *(a for pairs in self.artists.values() for pair in pairs for a in pair)]:
-            artist.set_animated(True)
+        pairs = [pair for pairs in self.artists.values() for pair in pairs]
+        # All bands below all lines.
+        self.slow += [self.title, *(interval for interval, _ in pairs), *(line for _, line in pairs)]
+        self.at_k = ax.axvline(self.ks[0], color=INK, linewidth=1, linestyle=(0, (1, 2)))
+        self.quick.append(self.at_k)
 
-    def _draw_right(self) -> None:
-        ax = self.axes[1]
+    def _draw_right(self, ax) -> None:
         tidy(ax, "", "difference to before training, points")
         ends = np.concatenate([c.difference_interval_K2 for curves in self.curves.values() for c in curves[1:]])
         ax.set_xlim(100 * min(0, ends.min()) - 3, 100 * max(0, ends.max()) + 3)
@@ -59,43 +57,34 @@ class PassAtKFigure:
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", color="#E5E5E5", linewidth=0.7)
         self.heading = ax.set_title("", loc="left", fontsize=11.5, color=INK)
-        self.heading.set_animated(True)
+        self.quick.append(self.heading)
         self.gains = []
         for row, (_, colour, marker) in enumerate(self.looks[1:], start=1):
-            (bar,) = ax.plot([0, 0], [row, row], color=colour, linewidth=2.6, solid_capstyle="butt", animated=True)
-            (point,) = ax.plot([0], [row], marker, color=colour, markersize=8, animated=True)
+            (bar,) = ax.plot([0, 0], [row, row], color=colour, linewidth=2.6, solid_capstyle="butt")
+            (point,) = ax.plot([0], [row], marker, color=colour, markersize=8)
             self.gains.append((bar, point))
+            self.quick += [bar, point]
 
-    def _draw_curves(self, chosen: tuple[int, ...], band: str) -> None:
-        """The left panel of some methods and problems, kept as the background while k moves."""
-        canvas, left = canvas_of(self.figure), self.axes[0]
-        canvas.restore_region(self.background)
-        self.title.set_text(band_words(band, self.size[band]))
-        left.draw_artist(self.title)
-        pairs = [self.artists[band][row] for row in (0, *(i + 1 for i in chosen))]
-        for part in (0, 1):  # all bands below all lines
-            for pair in pairs:
-                left.draw_artist(pair[part])
-        self.curves_drawn = canvas.copy_from_bbox(self.figure.bbox)
-        self.shown = chosen, band
+    def choose(self, key: tuple[tuple[int, ...], str]) -> None:
+        self.chosen, self.band = key
+        self.title.set_text(band_words(self.band, self.size[self.band]))
+        shown = {0, *(i + 1 for i in self.chosen)}
+        for band, pairs in self.artists.items():
+            for row, pair in enumerate(pairs):
+                for artist in pair:
+                    artist.set_visible(band == self.band and row in shown)
+        for i, pair in enumerate(self.gains):
+            for artist in pair:
+                artist.set_visible(i in self.chosen)
 
-    def frame(self, chosen: tuple[int, ...], k: int, band: str) -> bytes:
-        """One picture as PNG. `chosen` counts methods from 0; the baseline is always there."""
-        canvas, (left, right), at = canvas_of(self.figure), self.axes, self.ks.index(k)
-        if (chosen, band) != self.shown:
-            self._draw_curves(chosen, band)
-        canvas.restore_region(self.curves_drawn)
+    def move(self, k: int) -> None:
+        at = self.ks.index(k)
         self.heading.set_text(f"Pass@{k} against before training")
         self.at_k.set_xdata([k, k])
-        left.draw_artist(self.at_k)
-        right.draw_artist(self.heading)
-        for i in chosen:
-            curve, (bar, point) = self.curves[band][i + 1], self.gains[i]
+        for i in self.chosen:
+            curve, (bar, point) = self.curves[self.band][i + 1], self.gains[i]
             bar.set_xdata(100 * curve.difference_interval_K2[at])
             point.set_xdata([100 * curve.difference_K[at]])
-            right.draw_artist(bar)
-            right.draw_artist(point)
-        return quick_png(canvas)
 
     def words(self, chosen: tuple[int, ...], k: int, band: str) -> str:
         """The same state in words, with every number that the picture holds at this k."""
@@ -170,6 +159,9 @@ class PassAtKExplorer(Panel):
         if self._resetting:
             return
         chosen = tuple(i for i, box in enumerate(self.methods) if box.value)
-        state = chosen, self.k.value, self.difficulty.value
-        png, words = self.frames.get(state, lambda: (self.figure.frame(*state), self.figure.words(*state)))
-        self.show(png, words)
+        k, band = self.k.value, self.difficulty.value
+        frame = self.frames.get(
+            (chosen, k, band),
+            lambda: (self.figure.frame((chosen, band), k), self.figure.words(chosen, k, band)),
+        )
+        self.show(*frame)

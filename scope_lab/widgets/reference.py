@@ -5,7 +5,6 @@ import numpy as np
 
 from ..explore_reference import DEPARTURES, SCRIPTS, Step, words
 from ..plots.reference import DepartureFigure
-from ..style import quick_png
 from .panel import Panel
 
 TAUS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -72,4 +71,7 @@ class DeparturePanel(Panel):
             return
         names = tuple(name for name, box in self.switches.items() if box.value)
         state = names, self.prompt.value, self.tau.value
-        self.show(*self.frames.get(state, lambda: (quick_png(self.figure.draw(*state)), words(self.step, *state))))
+        self.show(*self.frames.get(state, lambda: self._draw(*state)))
+
+    def _draw(self, *state) -> tuple[bytes, str]:
+        return self.figure.frame(*self.figure.state_of(*state)), words(self.step, *state)

@@ -1,142 +1,64 @@
-"""Thin ipywidgets shells over the figures: what is drawn and computed lives in plots.py and explore.py.
-
-A figure is drawn once; on a move only what changes is drawn again over a saved background, and the frame goes as a PNG
-into an HTML image. That is several times as quick as a new figure, nothing flickers, and no figure stays open.
-"""
+"""The τ explorer of lesson 03: a group's weights on both paths while τ moves, and what is kept of all groups."""
 
 import ipywidgets
 import numpy as np
-from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.ticker import MaxNLocator
 
-from ..explore import Path, kept_words, mixed_groups, path_title, path_words, paths, weigh
-from ..objective import group_weights
+from ..explore import Shares, kept_words, mixed_groups, path_words, paths, weigh
+from ..plots.bars import GroupBars
+from ..plots.moving import MovingFigure
 from ..plots.weights import ess_axes, ess_points, jitter
 from ..rollouts import Rollouts
-from ..style import COLOURS, FAINT, INK, canvas_of, new_figure, tidy
-from .panel import Panel, quick_png
+from ..style import INK
+from .panel import Panel
 
 # A SelectionSlider over these, because the browser rewrites the value of a FloatLogSlider that is set from Python.
 TAUS: tuple[float, ...] = (0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 TAUS += (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)
+EQUAL_SHARE = {"linestyle": (0, (4, 3)), "linewidth": 1}
 
 
-class GroupBars:
-    """One path's weights of one prompt as `weight_bars` draws them, with artists that are moved, never made again."""
+class TauFigure(MovingFigure):
+    """Three panels at a given prompt and tau: weights on both paths, and effective sample size over all groups.
 
-    def __init__(self, ax, path: Path):
-        self.ax, self.path = ax, path
-        tidy(ax, "", f"rollouts by {path.name}'s perplexity, per token", "weight, share of the path")
-        ax.set_ylabel("weight, share of the path" if path.name == "student" else "")
-        ax.grid(False)
-        ax.set_ylim(0, 1)  # heights are fractions of `top`, so that the axis itself never changes
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.xaxis.labelpad = 19
-        ax.yaxis.labelpad = 31
-        self.grid = LineCollection([], colors=FAINT, linewidths=0.7, transform=ax.transAxes)
-        self.bars = PolyCollection([], facecolors=COLOURS[path.verdict], edgecolors="white", transform=ax.transAxes)
-        for lines in (self.grid, self.bars):
-            ax.add_artist(lines)
-        style = {"transform": ax.transAxes, "color": INK, "fontsize": 10}
-        self.title = ax.text(0, 1.03, "", **{**style, "fontsize": 11.5})
-        self.empty = ax.text(0.5, 0.5, "", ha="center", **style)
-        self.x_texts = [ax.text(0, -0.03, "", ha="center", va="top", **style) for _ in range(7)]
-        self.y_texts = [ax.text(-0.015, 0, "", ha="right", va="center_baseline", **style) for _ in range(8)]
-        dashed = {"color": INK, "linestyle": (0, (4, 3)), "linewidth": 1, "transform": ax.transAxes}
-        (self.equal,) = ax.plot([], [], **dashed)
-        for artist in (self.grid, self.bars, self.title, self.empty, *self.x_texts, *self.y_texts, self.equal):
-            artist.set_animated(True)
+    The key of a frame is the prompt, its state the `Shares` of both paths.
+    """
 
-    def choose(self, group: int) -> None:
-        """Title, ticks and grid of a prompt, drawn now; the scale holds its largest share at the smallest tau."""
-        path, rows = self.path, self.path.members(group)
-        weights = group_weights(path.nll_B[rows], path.member_B[rows], path.group_B[rows], TAUS[0], path.power)
-        self.rows, n = rows, len(rows)
-        self.top = min(1.02, 1.08 * float(weights.max())) if n else 1.0
-        # Bars are 0.78 wide, from -0.6 to n - 0.4, as on the still figure.
-        width = max(n, 2) + 0.2
-        left = (np.arange(n) + 0.6 - 0.39) / width
-        self.left, self.right = left, left + 0.78 / width
-        self.title.set_text(path_title(path, n))
-        self.empty.set_text("" if n else "empty: contributes nothing")
-        self.equal.set_data([0, 1], [1 / n / self.top] * 2) if n else self.equal.set_data([], [])
-        ticks = [y for y in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, self.top) if y <= self.top] if n else []
-        self.grid.set_segments([[(0, y / self.top), (1, y / self.top)] for y in ticks])
-        shown = np.arange(0, n, max(1, -(-n // 6)))
-        ppl = path.nll_B[rows[shown]].exp().tolist()
-        for text in (*self.x_texts, *self.y_texts):
-            text.set_text("")
-        for text, at, value in zip(self.x_texts, (shown + 0.6) / width, ppl, strict=False):
-            text.set(x=at, text=f"{value:.2f}" if value < 10 else f"{value:.3g}")
-        for text, y in zip(self.y_texts, ticks, strict=False):
-            text.set(y=y / self.top, text=f"{y:.3g}")
-        for artist in (self.grid, self.title, self.empty, *self.x_texts, *self.y_texts):
-            self.ax.draw_artist(artist)
-
-    def draw(self, weights_B: np.ndarray) -> None:
-        """Bars of these weights, and over them the line of equal shares."""
-        height, base = weights_B[self.rows] / self.top, np.zeros(len(self.rows))
-        corners = (self.left, base), (self.right, base), (self.right, height), (self.left, height)
-        self.bars.set_verts(list(np.stack([np.stack(corner, -1) for corner in corners], 1)))
-        self.ax.draw_artist(self.bars)
-        self.ax.draw_artist(self.equal)
-
-
-class TauFigure:
-    """Three panels at a given prompt and tau: weights on both paths, and effective sample size over all groups."""
-
-    def __init__(self, rollouts: Rollouts, dpi: int = 100):
+    def __init__(self, rollouts: Rollouts):
+        super().__init__(10.4, 3.7)
         self.rollouts, self.paths = rollouts, paths(rollouts)
-        self.largest = max(int(path.size_P.max()) for path in self.paths)
-        self.figure = new_figure(10.4, 3.7)
-        self.figure.set_dpi(dpi)
-        self.figure.set_layout_engine("none")  # fixed margins: panels stay where they are when the prompt changes
+        # The scale of a prompt's bars holds the largest share at the smallest tau.
+        self.largest = [np.nan_to_num(weigh(path, TAUS[0]).largest_P, nan=1.0) for path in self.paths]
         margins = {"left": 0.062, "right": 0.99, "bottom": 0.145, "top": 0.92, "wspace": 0.2}
         self.axes = self.figure.subplots(1, 3, width_ratios=[1, 1.15, 1.1], gridspec_kw=margins)
-        self.group: int | None = None
-        self.bars = [GroupBars(ax, path) for ax, path in zip(self.axes, self.paths, strict=False)]
-        self._draw_points()
-        canvas = canvas_of(self.figure)
-        canvas.draw()
-        self.blank = canvas.copy_from_bbox(self.figure.bbox)
+        self.bars = [GroupBars(ax, path, 6, EQUAL_SHARE) for ax, path in zip(self.axes, self.paths, strict=False)]
+        self._draw_points(self.axes[2])
+        for bars in self.bars:
+            self.slow += bars.slow
+            self.quick += bars.quick
+        self.quick += [*self.points, self.rings]
 
-    def _draw_points(self) -> None:
-        ax = self.axes[2]
-        ess_axes(ax, self.largest)
-        shares = [weigh(path, 1.0) for path in self.paths]
-        self.points = [ess_points(ax, path, share) for path, share in zip(self.paths, shares, strict=True)]
+    def _draw_points(self, ax) -> None:
+        ess_axes(ax, max(int(path.size_P.max()) for path in self.paths))
+        self.points = [ess_points(ax, path, weigh(path, 1.0)) for path in self.paths]
         # Rings mark the chosen prompt among all.
         ax.legend(loc="upper left", frameon=False, fontsize=9, handlelength=1.6, borderaxespad=0.1)
         style = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.4}
         (self.rings,) = ax.plot([], [], "o", **style)
-        for artist in (*self.points, self.rings):
-            artist.set_animated(True)
 
-    def _choose(self, group: int) -> None:
-        """Draw all that stays the same while tau moves, and keep it as the background."""
-        canvas = canvas_of(self.figure)
-        canvas.restore_region(self.blank)
-        for bars in self.bars:
-            bars.choose(group)
-        self.background = canvas.copy_from_bbox(self.figure.bbox)
+    def choose(self, group: int) -> None:
         self.group = group
+        for bars, largest_P in zip(self.bars, self.largest, strict=True):
+            bars.choose(group, min(1.02, 1.08 * float(largest_P[group])))
 
-    def frame(self, group: int, tau: float, shares) -> bytes:
-        """One picture as PNG."""
-        if group != self.group:
-            self._choose(group)
-        canvas = canvas_of(self.figure)
-        canvas.restore_region(self.background)
-        for bars, share in zip(self.bars, shares, strict=True):
-            bars.draw(share.weights_B)
+    def move(self, shares: list[Shares]) -> None:
+        group = self.group
+        for bars, path, share in zip(self.bars, self.paths, shares, strict=True):
+            weights = share.weights_B[path.members(group)]
+            bars.move(weights, np.full(len(weights), 1 / max(len(weights), 1)))
         for points, share in zip(self.points, shares, strict=True):
             points.set_ydata(share.ess_P)
-            self.axes[2].draw_artist(points)
         sizes = np.array([share.size_P[group] for share in shares])
         self.rings.set_data(sizes + jitter(group + 1)[group], [share.ess_P[group] for share in shares])
-        self.axes[2].draw_artist(self.rings)
-        return quick_png(canvas)
 
 
 class TauExplorer(Panel):
@@ -207,4 +129,4 @@ class TauExplorer(Panel):
         chosen = "; ".join(path_words(path, share, group) for path, share in both)
         everyone = "; ".join(kept_words(path, share) for path, share in both)
         words = f"τ = {tau:g}. Prompt {self.rollouts.problems[group].prompt} {chosen}. All groups: {everyone}."
-        return self.figure.frame(group, tau, shares), words
+        return self.figure.frame(group, shares), words

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 import ipywidgets
 
 from ..diversity import Run
-from ..plots.training import MetricFigure, alt_history, metric_of, metric_words, plot_history
-from ..style import quick_png
+from ..plots.training import HistoryFigure, MetricFigure, alt_history, metric_of, metric_words
 from .panel import Panel
 
 METRICS = (
@@ -29,7 +28,7 @@ class LiveCurves(Panel):
     """
 
     def __init__(self, steps: int, every: float = 1.0):
-        self.steps, self.every = steps, every
+        self.steps, self.every, self.figure = steps, every, HistoryFigure(steps)
         self.history: list[dict] = []
         self.bar = ipywidgets.IntProgress(max=steps, description="0 steps", style={"description_width": "90px"})
         self.bar.layout.width = "420px"
@@ -53,7 +52,7 @@ class LiveCurves(Panel):
             words = f"The curves of {self.steps} training steps are drawn here; none has been taken yet."
         else:
             words = f"{alt_history(self.history)} {rate:.2f} s a step, {left:.0f} s left."
-        self.show(quick_png(plot_history(self.history, steps=self.steps)), words)
+        self.show(self.figure.frame(*self.figure.state_of(self.history, window=10)), words)
 
 
 class RunExplorer(Panel):
@@ -108,4 +107,4 @@ class RunExplorer(Panel):
 
     def _draw(self, chosen: tuple[int, ...], metric: str, window: int) -> tuple[bytes, str]:
         words = metric_words([self.runs[i] for i in chosen], metric, window)
-        return quick_png(self.figure.draw(chosen, metric, window)), words
+        return self.figure.frame(*self.figure.state_of(chosen, metric, window)), words
