@@ -15,7 +15,7 @@ TIE = 0.001  # rates whose Avg@k is this near the best count as equal
 
 
 def validation_scores(folder: str | Path) -> pd.DataFrame:
-    """Avg@k on the validation split of each finished run of a sweep over learning rates: a row a family, a column a rate.
+    """Avg@k on the validation split, of each finished run of a sweep over learning rates: rows families, columns rates.
 
     Raises InputError where the folder holds no such run.
     """
