@@ -78,10 +78,11 @@ def comparisons() -> pd.DataFrame:
     """
     rows = list(OTHERS)
     for student, scores in TABLE_1.items():
-        pairs = [("scope", other) for other in ("grpo", "kd", "opd")] + [(m, "base") for m in scores if m != "base"]
-        for method, baseline in pairs:
+        pairs = [(method, "base") for method in scores if method != "base"]
+        for method, baseline in [*pairs, *(("scope", other) for other in ("grpo", "kd", "opd"))]:
             for metric, before, after in zip(HEADLINE, scores[baseline], scores[method], strict=True):
                 rows.append(("Table 1", student, method, baseline, metric, before, after))
+    rows.sort(key=lambda row: (row[3] != "base", row[3].startswith("scope")))  # methods, then SCOPE, then ablations
     columns = ["source", "tested_on", "method", "baseline", "metric", "before", "after"]
     table = pd.DataFrame(rows, columns=columns)
     table["points"] = table.after - table.before

@@ -6,14 +6,11 @@ values, which problems were drawn and which seeds; an interval holds the kinds t
 """
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from .diversity import Run
-from .errors import InputError
 from .evaluation import bootstrap_interval
 
 
@@ -26,40 +23,6 @@ class Interval(NamedTuple):
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
-
-
-class Paired(NamedTuple):
-    """One metric of two methods on the problems and seeds that they share: (S, P) each, and which seeds."""
-
-    ours_SP: np.ndarray
-    theirs_SP: np.ndarray
-    seeds: tuple[int, ...]
-
-    @property
-    def difference_SP(self) -> np.ndarray:
-        return self.ours_SP - self.theirs_SP
-
-
-def paired(runs: Sequence[Run], ours: str, theirs: str, metric: str) -> Paired:
-    """Two methods' values of a metric (`Evaluation.metrics`), problem by problem and seed by seed.
-
-    theirs  another method, or "base": the student before training, the same for every seed
-    Raises InputError where they share no seed, or a run was tested on other problems or with other samples.
-    """
-    by_seed = {name: {run.seed: run for run in runs if run.method == name} for name in (ours, theirs)}
-    if theirs == "base":
-        by_seed["base"] = by_seed[ours]
-    seeds = tuple(sorted(by_seed[ours].keys() & by_seed[theirs].keys()))
-    if not seeds:
-        found = "; ".join(f"{name}: {sorted(seeds) or 'no run'}" for name, seeds in by_seed.items())
-        raise InputError(f"paired: found seeds {found}; accepted two methods that share a seed")
-    left = [by_seed[ours][seed].after for seed in seeds]
-    right = [by_seed[theirs][seed].before if theirs == "base" else by_seed[theirs][seed].after for seed in seeds]
-    for evaluation in (*left, *right):
-        if (evaluation.problem_ids, evaluation.n_samples) != (left[0].problem_ids, left[0].n_samples):
-            raise InputError(f"paired: {evaluation.label} was tested on other problems or samples than {left[0].label}")
-    values = [np.stack([evaluation.metrics()[metric] for evaluation in side]) for side in (left, right)]
-    return Paired(values[0], values[1], seeds)
 
 
 def over_problems(values_SP, level: float = 0.95) -> Interval:

@@ -3,28 +3,18 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
-from test_plots import make_evaluation
 
-from scope_lab.diversity import Run
-from scope_lab.errors import InputError
 from scope_lab.seeds import (
     bootstrap_over_both,
     contrast,
     holm,
     over_problems,
     over_seeds,
-    paired,
     relative,
     t_chance,
     t_quantile,
 )
-
-
-def make_run(method: str, seed: int, n_correct: list[int], before: list[int] | None = None) -> Run:
-    start = make_evaluation(f"{method} step 0", before or [0] * len(n_correct))
-    return Run(method, seed, start, make_evaluation(f"{method} step 9", n_correct), pd.DataFrame())
 
 
 def table(rng, of_seeds: float, of_problems: float = 0.13, rest: float = 0.08, S: int = 5, P: int = 200) -> np.ndarray:
@@ -41,24 +31,6 @@ def test_students_t_is_that_of_the_tables(chance, df, t):
     assert t_quantile(chance, df) == pytest.approx(t, rel=1e-5)
     assert t_chance(t, df) == pytest.approx(chance, abs=1e-5)
     assert t_chance(-t, df) == pytest.approx(1 - chance, abs=1e-5)
-
-
-def test_methods_are_paired_by_seed_and_problem():
-    runs = [make_run("scope", 1, [4, 0, 8]), make_run("scope", 0, [2, 2, 2]), make_run("opd", 1, [4, 4, 0])]
-    found = paired(runs, "scope", "opd", "pass@1")
-    assert found.seeds == (1,) and found.difference_SP.tolist() == [[0.0, -0.5, 1.0]]
-    from_start = paired([make_run("scope", s, [8, 0], before=[4, 4]) for s in (0, 1)], "scope", "base", "avg@8")
-    assert from_start.seeds == (0, 1) and from_start.difference_SP.tolist() == [[0.5, -0.5]] * 2
-
-
-def test_what_cannot_be_paired_is_refused():
-    runs = [make_run("scope", 0, [1, 2]), make_run("opd", 1, [1, 2])]
-    with pytest.raises(InputError, match=r"scope: \[0\]; opd: \[1\]; accepted .* share a seed"):
-        paired(runs, "scope", "opd", "pass@1")
-    with pytest.raises(InputError, match="grpo: no run"):
-        paired(runs, "scope", "grpo", "pass@1")
-    with pytest.raises(InputError, match="other problems"):
-        paired([*runs, make_run("opd", 0, [1, 2, 3])], "scope", "opd", "pass@1")
 
 
 def test_by_hand_on_a_table_of_two_by_two():

@@ -1,5 +1,6 @@
 """One function a figure: data in, a matplotlib Figure out, and beside it a function that says the figure in words."""
 
+from .ablations import alt_by_seed, alt_forest, alt_small_sets, plot_by_seed, plot_forest, plot_small_sets
 from .data_card import alt_data_card, plot_data_card
 from .diversity import (
     alt_by_difficulty,
@@ -42,6 +43,7 @@ from .weights import (
 
 __all__ = [
     "alt_by_difficulty",
+    "alt_by_seed",
     "alt_data_card",
     "alt_departures",
     "alt_diversity",
@@ -49,6 +51,7 @@ __all__ = [
     "alt_effects",
     "alt_estimator_bias",
     "alt_flow",
+    "alt_forest",
     "alt_group_kinds",
     "alt_group_weights",
     "alt_history",
@@ -62,11 +65,13 @@ __all__ = [
     "alt_pushes",
     "alt_recovery",
     "alt_sampled_kl",
+    "alt_small_sets",
     "alt_solved_tau",
     "alt_success_counts",
     "alt_tau_curves",
     "alt_training",
     "plot_by_difficulty",
+    "plot_by_seed",
     "plot_data_card",
     "plot_departures",
     "plot_diversity",
@@ -74,6 +79,7 @@ __all__ = [
     "plot_effects",
     "plot_estimator_bias",
     "plot_flow",
+    "plot_forest",
     "plot_group_kinds",
     "plot_group_weights",
     "plot_history",
@@ -87,6 +93,7 @@ __all__ = [
     "plot_pushes",
     "plot_recovery",
     "plot_sampled_kl",
+    "plot_small_sets",
     "plot_solved_tau",
     "plot_success_counts",
     "plot_tau_curves",
