@@ -156,16 +156,17 @@ SMALLEST = {"avg": 0.5, "pass": 1.5}
 ENOUGH_SEEDS = 5
 
 
-def status(row, claimed: int, smallest: float) -> str:
+def status(row, claimed: int) -> str:
     """What the protocol says of one directed contrast: "supported", "contradicted" or "open".
 
-    row       of `differences`; claimed: +1 or -1, the sign that is claimed; smallest: difference that matters, > 0
+    row  of `differences`, of a rate; claimed: +1 or -1, the sign that is claimed
 
     Supported: the claimed sign and adjusted p < 0.05. Contradicted: not supported, and the interval excludes a
-    difference of `smallest` or more with the claimed sign. Open otherwise, and with fewer than ENOUGH_SEEDS seeds.
+    difference of SMALLEST or more with the claimed sign. Open otherwise, and with fewer than ENOUGH_SEEDS seeds.
     """
     if row.seeds < ENOUGH_SEEDS:
         return "open"
     if claimed * row["mean"] > 0 and row.p_holm < 0.05:
         return "supported"
-    return "contradicted" if max(claimed * row.low, claimed * row.high) < smallest else "open"
+    most = max(claimed * row.low, claimed * row.high)
+    return "contradicted" if most < SMALLEST[row.metric.partition("@")[0]] else "open"

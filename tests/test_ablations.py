@@ -8,7 +8,7 @@ import yaml
 from test_plots import make_evaluation
 
 from scope_lab import paper
-from scope_lab.ablations import FinishedRun, by_seed, contrast_name, differences, paired, status, finished_runs
+from scope_lab.ablations import FinishedRun, by_seed, contrast_name, differences, finished_runs, paired, status
 from scope_lab.errors import InputError
 from scope_lab.plots import alt_by_seed, alt_forest, alt_small_sets, plot_by_seed, plot_forest, plot_small_sets
 from scope_lab.seeds import contrast, over_problems
@@ -92,19 +92,23 @@ def test_one_seed_has_an_interval_over_problems_and_no_p(runs):
     row = differences(one, [("scope", "opd", "avg@8")]).iloc[0]
     assert row.holds == "problems" and math.isnan(row.p) and math.isnan(row.p_holm)
     assert (row.low, row.high) == pytest.approx(over_problems(100 * paired(one, "scope", "opd", "avg@8").difference_SP))
-    assert status(row, +1, 0.5) == "open"
+    assert status(row, +1) == "open"
 
 
 def test_status_follows_the_protocol(runs):
     row = differences(runs, [("scope", "opd", "avg@8")]).iloc[0]
     assert row.low > 0
-    assert status(row, +1, 0.5) == "supported" and status(row, -1, 0.5) == "contradicted"
+    assert status(row, +1) == "supported" and status(row, -1) == "contradicted"
     wide = row.copy()
     wide[["mean", "low", "high", "p_holm"]] = 1.0, -2.0, 4.0, 0.4
-    assert status(wide, +1, 0.5) == status(wide, -1, 0.5) == "open"
+    assert status(wide, +1) == status(wide, -1) == "open"
     small = row.copy()
     small[["mean", "low", "high", "p_holm"]] = 0.1, -0.2, 0.4, 0.4
-    assert status(small, +1, 0.5) == "contradicted" and status(small, +1, 0.3) == "open"
+    assert status(small, +1) == "contradicted"
+    small["high"] = 0.6  # half a point of Avg would matter
+    assert status(small, +1) == "open"
+    small["metric"] = "pass@8"  # of Pass it would not
+    assert status(small, +1) == "contradicted"
 
 
 def test_by_seed_ends_with_three_intervals(runs):
