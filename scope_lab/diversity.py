@@ -1,6 +1,5 @@
 """What recorded runs say about diversity: Pass@k by method and difficulty, with intervals, and its estimators' bias."""
 
-import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from .checkpoint import evaluation_file, read_metrics
 from .evaluation import Evaluation, bootstrap_intervals, pass_at_k, powers_of_two
 from .methods import METHODS
 from .tasks.countdown import DIFFICULTIES, parse_prompt, solutions
@@ -47,12 +47,11 @@ def recorded_runs(folder: str | Path, task: str = "countdown", seed: int | None 
             continue
         settings = path / "config.yaml"
         steps = yaml.safe_load(settings.read_text())["steps"] if settings.is_file() else 0
-        before, after = (path / "evaluations" / f"step-{step:06d}.json" for step in (0, steps))
+        before, after = (evaluation_file(path, step) for step in (0, steps))
         if not (steps and before.is_file() and after.is_file()):
             continue
-        metrics = pd.DataFrame(json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines())
         evaluations = Evaluation.load(before), Evaluation.load(after)
-        found.append(Run(name["method"], int(name["seed"]), *evaluations, metrics.set_index("step")))
+        found.append(Run(name["method"], int(name["seed"]), *evaluations, read_metrics(path).set_index("step")))
     return sorted(found, key=lambda run: (ORDER.index(run.method), run.seed))
 
 

@@ -11,6 +11,7 @@ from matplotlib import _pylab_helpers
 from PIL import Image
 
 from scope_lab import load_task, pass_at_k, plots
+from scope_lab.checkpoint import make_compact
 from scope_lab.diversity import (
     ORDER,
     difficulty_bands,
@@ -79,12 +80,13 @@ def test_runs_are_found_by_listing_finished_ones_in_order(tmp_path, evaluations)
 
     for name in ("scope-seed0", "psr-seed0", "psr-seed1", "scope-no-weights-seed0", "scope-tau0.5-seed0"):
         record(f"countdown-{name}", 2, 2)
+    make_compact(tmp_path / "countdown-scope-seed0")
     record("countdown-kd-seed0", 2, 0)  # still being recorded
     (tmp_path / "countdown-opd-seed0").mkdir()  # only begun
     assert [run.method for run in recorded_runs(tmp_path)] == ["psr", "scope"]
     everything = recorded_runs(tmp_path, seed=None)
     assert [(run.method, run.seed) for run in everything] == [("psr", 0), ("psr", 1), ("scope", 0)]
-    assert everything[0].metrics.index.tolist() == [1, 2] and everything[0].title == "PSR"
+    assert all(run.metrics.index.tolist() == [1, 2] for run in everything) and everything[0].title == "PSR"
 
 
 def test_the_recorded_runs_share_their_start_and_the_order_names_methods():
