@@ -48,7 +48,7 @@ smollm2: $(ENVIRONMENT)  ## Fetch the real pretrained student (93 MB) into the u
 	@$(BIN)/scope-lab models fetch smollm2-135m || echo "no SmolLM2: its tests will say so"
 
 unit: $(ENVIRONMENT)  ## Unit, property and widget tests
-	$(BIN)/pytest tests -n 2
+	$(BIN)/pytest tests -n 2 --dist loadgroup
 
 notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
 	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks -n 2

@@ -1,46 +1,54 @@
-"""Lessons in a real browser: JupyterLab, all cells, and the controls moved by keyboard as a reader moves them."""
+"""Every widget of the lessons in a real JupyterLab, moved by mouse and by keyboard as a reader moves it."""
 
+import io
 import os
 import re
-import secrets
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
+import nbformat
+import numpy as np
 import pytest
+from in_browser import FLAGS, ROOT, find_browser, jupyterlab, open_notebook
+from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+from scope_lab import widgets
+
+# Which lesson shows which widget; how its status line begins, as a pattern.
+SHOWN = {
+    "01_routing": {"RolloutBrowser": "Prompt .* Coloured by"},
+    "03_temperature": {"TauExplorer": r"τ = [\d.]+\. Prompt"},
+    "04_pass_at_k": {"PassAtKExplorer": r"k = \d+\."},
+    # Three minutes of training: its widgets are opened in a notebook of their own, below.
+    "06_train_scope": {"LiveCurves": "The curves of|Training over", "RunExplorer": ".*, means of the first and last"},
+    "08_paper_and_code": {"DeparturePanel": r"τ = [\d.]+, "},
+}
+WATCH_RUNS = [
+    "from scope_lab.diversity import recorded_runs\n"
+    "from scope_lab.models import DATA\n"
+    "from scope_lab.widgets import LiveCurves, RunExplorer\n"
+    "runs = recorded_runs(DATA / 'runs')\n"
+    "curves = LiveCurves(30, every=0)\ncurves",
+    "for metrics in runs[-1].metrics.reset_index().to_dict('records')[:30]:\n    curves.add(metrics)",
+    "RunExplorer(runs)",
 ]
-SLIDER = ".widget-slider [role=slider], .widget-slider .noUi-handle"
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def says(words: str) -> str:
-    """A condition in the page: the explorer's status line begins with these words."""
-    return f"[...document.querySelectorAll('div[role=status]')].some(e => e.innerText.startsWith('{words}'))"
+def in_browser(test):
+    """One worker for all of these, so that each lesson runs once."""
+    for mark in (pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")):
+        test = mark(test)
+    return test
 
 
-def find_browser(playwright) -> str | None:
-    """The system's Chromium or Chrome, else Playwright's own."""
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        if found := shutil.which(name):
-            return found
-    own = playwright.chromium.executable_path
-    return own if Path(own).is_file() else None
+def test_every_widget_of_the_lessons_is_operated_here():
+    names = set(widgets.__all__) - {"Frames", "Panel", "TAUS"}
+    for lesson in (ROOT / "notebooks").glob("*.ipynb"):
+        code = "\n".join(cell.source for cell in nbformat.read(lesson, 4).cells if cell.cell_type == "code")
+        used = {name for name in names if re.search(rf"\b{name}\(", code)}
+        assert used == set(SHOWN.get(lesson.stem, {})), lesson.name
+    assert names == {name for shown in SHOWN.values() for name in shown}
 
 
 @pytest.fixture(scope="module")
@@ -56,243 +64,258 @@ def browser():
         browser.close()
 
 
+def write_notebook(file: Path, sources: list[str]) -> None:
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), file)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab of its own on a copy of the lessons; yields the address of a lesson by name, with the token."""
+    """A JupyterLab on a copy of the lessons without their outputs, so that what is seen was made now."""
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
-    folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **folders, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
-    # The test's own backend would keep figures from the page.
-    environment.pop("MPLBACKEND", None)
-    command = f"-m jupyterlab --no-browser --ip=127.0.0.1 --port={port} --allow-root --expose-app-in-browser"
-    options = [f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={home}"]
-    log = (home / "lab.log").open("w")
-    arguments = [sys.executable, *command.split(), *options]
-    server = subprocess.Popen(arguments, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=5)
-                break
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                assert server.poll() is None, (home / "lab.log").read_text()[-2000:]
-                time.sleep(0.5)
-        # Each lesson in a workspace of its own, so that none opens with another's tabs.
-        yield lambda lesson: f"{address}/lab/workspaces/{lesson}/tree/notebooks/{lesson}.ipynb?token={token}"
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-        log.close()
+    for file in (home / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(file, 4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, file)
+    write_notebook(home / "notebooks" / "watch_runs.ipynb", WATCH_RUNS)
+    with jupyterlab(home) as address:
+        yield lambda lesson: address(f"notebooks/{lesson}.ipynb")
 
 
-def run_lesson(browser, address: str, slider: str, begins: str):
-    """The lesson with all its cells run, and its slider in view; the status line begins with these words."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.errors = []
-    page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(address)
-    kernel = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
-    page.wait_for_function(f"{kernel} === 'idle'", timeout=120_000)
-    # Not awaited: the command's promise ends only with the last cell.
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_selector(slider, state="attached", timeout=180_000)
-    page.wait_for_function(f"{kernel} === 'idle'", timeout=180_000)
-    for _ in range(60):  # cells above still take their height, and push the slider out of view
-        page.locator(slider).first.scroll_into_view_if_needed()
-        page.wait_for_timeout(500)
-        if page.evaluate(says(begins)):
-            break
-    page.wait_for_function(f"() => {says(begins)}", timeout=10_000)
-    return page
+class Shown:
+    """A widget on a page, found by the words of its status line."""
 
+    def __init__(self, page, pattern: str):
+        self.page = page
+        words = page.locator("div[role=status]").filter(has_text=re.compile(pattern))
+        self.root = page.locator(".jp-OutputArea-output .widget-vbox", has=words).first
+        self.status, self.picture = self.root.locator("div[role=status]"), self.root.locator(".widget-html").first
 
-def assert_quiet(page) -> None:
-    """No cell failed, nothing was written to stderr, and the browser's console holds no error."""
-    assert page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.error']").count() == 0
-    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    assert page.errors == []
+    def words(self) -> str:
+        return self.status.inner_text()
+
+    def number(self, pattern: str) -> float:
+        return float(re.search(pattern, self.words())[1].replace("−", "-"))
+
+    def pixels(self) -> np.ndarray:
+        self.page.mouse.move(0, 0)
+        return np.asarray(Image.open(io.BytesIO(self.picture.screenshot())).convert("RGB"))
+
+    def slider(self, name: str):
+        return self.root.locator(".widget-slider", has_text=name).first
+
+    def after(self, action) -> str:
+        """What is said once the action has changed it."""
+        old = self.words()
+        action()
+        self.page.wait_for_function(
+            "([root, old]) => root.querySelector('div[role=status]').innerText !== old",
+            arg=[self.root.element_handle(), old],
+            timeout=20_000,
+        )
+        return self.words()
+
+    def press(self, control, key: str) -> str:
+        return self.after(lambda: control.press(key))
+
+    def press_slider(self, name: str, key: str) -> str:
+        return self.press(self.slider(name).locator("[role=slider]"), key)
+
+    def drag(self, name: str, share: float) -> str:
+        """The slider's handle, by mouse, to this share of its length."""
+        handle, base = (self.slider(name).locator(part) for part in ("[role=slider]", ".noUi-base"))
+
+        def move() -> None:
+            base.scroll_into_view_if_needed()
+            start, along = handle.bounding_box(), base.bounding_box()
+            y = start["y"] + start["height"] / 2
+            self.page.mouse.move(start["x"] + start["width"] / 2, y)
+            self.page.mouse.down()
+            self.page.mouse.move(along["x"] + share * along["width"], y, steps=4)
+            self.page.mouse.up()
+
+        said = self.after(move)
+        self.page.wait_for_timeout(300)  # places that the handle passed are drawn too
+        return self.words() or said
+
+    def button(self, name: str):
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def box(self, name: str):
+        return self.root.get_by_role("checkbox", name=name, exact=True)
 
 
 @pytest.fixture(scope="module")
-def page(browser, lab):
-    page = run_lesson(browser, lab("03_temperature"), SLIDER, "τ = 1. ")
-    yield page
-    page.close()
+def lesson(browser, lab):
+    """Opens a notebook once, with all its cells run, and finds a widget in it."""
+    pages = {}
+
+    def open_(name: str, widget: str) -> Shown:
+        if name not in pages:
+            pages[name] = open_notebook(browser, lab(name))
+        page = pages[name]
+        patterns = {widget: pattern for shown in SHOWN.values() for widget, pattern in shown.items()}
+        shown = Shown(page, patterns[widget])
+        # Cells out of sight may not be drawn yet, and cells above still take their height.
+        page.wait_for_function("document.querySelectorAll('.jp-OutputArea-output .widget-vbox').length > 0")
+        for _ in range(60):
+            if shown.root.count():
+                shown.root.scroll_into_view_if_needed()
+            page.wait_for_timeout(200)
+            if shown.root.count() and shown.words():
+                break
+        return shown
+
+    yield open_
+    for page in pages.values():
+        page.close()
 
 
-def status(page) -> str:
-    return page.locator("div[role=status]", has_text="τ = ").first.inner_text()
-
-
-def picture(page) -> str:
-    return page.locator(".jp-OutputArea img[alt^='τ = ']").first.get_attribute("src")
-
-
-def press(page, key: str, expected: str) -> None:
-    page.locator(SLIDER).first.press(key)
-    page.wait_for_function(f"() => {says(expected)}", timeout=10_000)
-
-
-def test_the_slider_moves_by_keyboard_and_the_picture_follows(page):
-    assert status(page).startswith("τ = 1. ")
-    first = picture(page)
-    press(page, "ArrowRight", "τ = 1.2. ")
-    assert picture(page) != first
-    press(page, "ArrowLeft", "τ = 1. ")
-    assert picture(page) == first
-
-
-def test_the_ends_of_the_slider_are_the_ends_of_the_grid(page):
+@in_browser
+def test_tau_moves_by_keyboard_and_by_mouse_and_reset_restores_the_pixels(lesson):
+    shown = lesson("03_temperature", "TauExplorer")
+    start, first = shown.words(), shown.pixels()
+    assert start.startswith("τ = 1. ")
+    assert shown.press_slider("τ", "ArrowRight").startswith("τ = 1.2. ")
+    assert (shown.pixels() != first).any()
     kept = []
     for key, said in (("Home", "τ = 0.05. "), ("End", "τ = 20. ")):
-        press(page, key, said)
-        kept.append(float(re.search(r"All groups:.*teacher path keeps ([\d.]+)", status(page)).group(1)))
+        assert shown.press_slider("τ", key).startswith(said)
+        kept.append(shown.number(r"All groups:.*teacher path keeps ([\d.]+)"))
     assert kept[0] < kept[1] and kept[1] > 99
+    shown.drag("τ", 0.25)
+    assert 0.05 < shown.number(r"τ = ([\d.]+)\.") < 1
+    assert shown.number(r"All groups:.*teacher path keeps ([\d.]+)") < kept[1]
+    prompt = re.search(r"Prompt (\S+)", start)[1]
+    assert f"Prompt {prompt}" not in shown.press_slider("prompt", "ArrowRight")
+    assert shown.after(shown.button("Reset").click) == start
+    assert np.array_equal(shown.pixels(), first)
 
 
-def test_reset_brings_slider_and_picture_back(page):
-    page.get_by_role("button", name="Reset").first.click()
-    page.wait_for_function(f"() => {says('τ = 1. ')}")
-    first = picture(page)
-    press(page, "ArrowLeft", "τ = 0.8. ")
-    page.get_by_role("button", name="Reset").first.click()
-    page.wait_for_function(
-        "src => document.querySelector(\".jp-OutputArea img[alt^='τ = ']\").getAttribute('src') === src", arg=first
-    )
-    assert status(page).startswith("τ = 1. ")
+@in_browser
+def test_methods_k_and_difficulty_are_chosen_and_reset_restores_the_pixels(lesson):
+    shown, change = lesson("04_pass_at_k", "PassAtKExplorer"), r"PSR [\d.]+ % \(([+-][\d.]+) points"
+    start, first = shown.words(), shown.pixels()
+    gain = shown.number(change)
+    assert shown.press_slider("k", "End").startswith("k = 32. ")
+    assert shown.number(change) < 0 < gain  # the paradox
+    assert shown.press_slider("k", "ArrowLeft").startswith("k = 16. ")
+    shown.drag("k", 0.0)
+    assert shown.words() == start and np.array_equal(shown.pixels(), first)
+    assert "PSR" not in shown.press(shown.box("PSR"), "Space")
+    assert "GRPO" not in shown.after(shown.box("GRPO").click)
+    assert "hard problems" in shown.press(shown.button("hard"), "Enter")
+    assert "easy problems" in shown.after(shown.button("easy").click)
+    assert (shown.pixels() != first).any()
+    assert shown.press(shown.button("Reset"), "Enter") == start
+    assert np.array_equal(shown.pixels(), first) and shown.box("PSR").is_checked() and shown.box("GRPO").is_checked()
 
 
-def test_alt_text_is_what_the_status_line_says(page):
-    alt = page.locator(".jp-OutputArea img[alt^='τ = ']").first.get_attribute("alt")
-    assert alt.split() == status(page).split()
-
-
-def test_no_cell_failed_and_the_console_is_quiet(page):
-    assert_quiet(page)
-
-
-@pytest.fixture(scope="module")
-def pass_at_k(browser, lab):
-    page = run_lesson(browser, lab("04_pass_at_k"), SLIDER, "k = 1. ")
-    yield page
-    page.close()
-
-
-def says_k(page) -> str:
-    return page.locator("div[role=status]", has_text="k = ").first.inner_text()
-
-
-def expect(page, words: str) -> None:
-    page.wait_for_function(f"() => {says(words)}", timeout=10_000)
-
-
-def test_k_moves_by_keyboard_and_the_curves_part(pass_at_k):
-    page = pass_at_k
-    image = page.locator(".jp-OutputArea img[alt^='k = ']").first
-    first, change = image.get_attribute("src"), r"PSR [\d.]+ % \(([+-][\d.]+) points"
-    gain = float(re.search(change, says_k(page)).group(1))
-    page.locator(SLIDER).first.press("End")
-    expect(page, "k = 32. ")
-    assert image.get_attribute("src") != first
-    assert float(re.search(change, says_k(page)).group(1)) < 0 < gain
-    assert image.get_attribute("alt").split() == says_k(page).split()
-    page.locator(SLIDER).first.press("ArrowLeft")
-    expect(page, "k = 16. ")
-
-
-def test_methods_and_difficulty_are_chosen_by_keyboard_and_reset_brings_all_back(pass_at_k):
-    page = pass_at_k
-    page.get_by_role("button", name="Reset").first.press("Enter")
-    expect(page, "k = 1. ")
-    first = page.locator(".jp-OutputArea img[alt^='k = ']").first.get_attribute("src")
-    page.get_by_role("checkbox", name="PSR").first.press("Space")
-    page.wait_for_function("() => ![...document.querySelectorAll('div[role=status]')].at(-1).innerText.includes('PSR')")
-    page.get_by_role("button", name="hard").first.press("Space")
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('div[role=status]')].some(e => /^k = 1[.] [0-9]+ hard/.test(e.innerText))"
-    )
-    assert "hard problems" in says_k(page) and "PSR" not in says_k(page)
-    page.get_by_role("button", name="Reset").first.press("Enter")
-    page.wait_for_function(
-        "src => document.querySelector(\".jp-OutputArea img[alt^='k = ']\").getAttribute('src') === src", arg=first
-    )
-    assert page.get_by_role("checkbox", name="PSR").first.is_checked()
-
-
-def test_the_pass_at_k_lesson_fails_nowhere(pass_at_k):
-    assert_quiet(pass_at_k)
-
-
-@pytest.fixture(scope="module")
-def routing(browser, lab):
-    page = run_lesson(browser, lab("01_routing"), SLIDER, "Prompt ")
-    yield page
-    page.close()
-
-
-def says_rollout(page) -> str:
-    return page.locator("div[role=status]", has_text="Coloured by").first.inner_text()
-
-
-def row(page, head: str) -> list[str]:
-    """The cells of the browser's table in the row with this header."""
-    line = page.locator("div[role=group][aria-label^='Tokens'] tr", has=page.get_by_role("rowheader", name=head))
+def cells(shown: Shown, head: str) -> list[str]:
+    """The rollout browser's cells in the row with this header."""
+    line = shown.root.locator("div[role=group] tr", has=shown.page.get_by_role("rowheader", name=head))
     return line.first.locator("td").all_inner_texts()
 
 
-def until(page, changed: str) -> None:
-    """Wait until the rollout browser's status line is another than this one."""
-    page.wait_for_function(
-        "old => [...document.querySelectorAll('div[role=status]')].some("
-        "e => e.innerText.includes('Coloured by') && e.innerText !== old)",
-        arg=changed,
-        timeout=10_000,
-    )
-
-
-def test_rollouts_are_walked_by_keyboard_and_cells_follow(routing):
-    first, scope = says_rollout(routing), row(routing, "SCOPE pushes")
-    assert "incorrect, teacher path" in first and set(row(routing, "PSR pushes")) == {"0"}
-    routing.locator(SLIDER).nth(1).press("ArrowLeft")
-    until(routing, first)
-    second = says_rollout(routing)
-    assert "rollout 1 of 8" in second and "correct, student path" in second
-    assert row(routing, "SCOPE pushes") != scope and len(set(row(routing, "SCOPE pushes"))) == 1
-    routing.locator(SLIDER).nth(1).press("ArrowRight")
-    until(routing, second)
-    assert says_rollout(routing) == first and row(routing, "SCOPE pushes") == scope
-
-
-def test_colours_and_kinds_are_chosen_by_keyboard_and_reset_brings_all_back(routing):
-    first, scope = says_rollout(routing), row(routing, "SCOPE pushes")
-    routing.get_by_role("button", name="student's log-prob").first.press("Enter")
-    until(routing, first)
-    assert all(text == "0" or text.startswith("−") for text in row(routing, "student's log-prob, nats"))
-    coloured = says_rollout(routing)
-    routing.get_by_role("button", name="all wrong").first.press("Enter")
-    until(routing, coloured)
-    wrong = says_rollout(routing)
+@in_browser
+def test_rollouts_are_walked_by_keyboard_and_by_mouse_and_cells_follow(lesson):
+    shown = lesson("01_routing", "RolloutBrowser")
+    start, first, scope = shown.words(), shown.pixels(), cells(shown, "SCOPE pushes")
+    assert "incorrect, teacher path" in start and set(cells(shown, "PSR pushes")) == {"0"}
+    correct = shown.press_slider("rollout", "ArrowLeft")
+    assert "rollout 1 of 8" in correct and "correct, student path" in correct
+    assert cells(shown, "SCOPE pushes") != scope and len(set(cells(shown, "SCOPE pushes"))) == 1
+    assert shown.press_slider("rollout", "ArrowRight") == start and cells(shown, "SCOPE pushes") == scope
+    assert "rollout 8 of 8" in shown.drag("rollout", 1.0)
+    shown.press(shown.button("student's log-prob"), "Enter")
+    assert all(text == "0" or text.startswith("−") for text in cells(shown, "student's log-prob, nats"))
+    wrong = shown.after(shown.root.get_by_role("button", name="all wrong").click)
     assert "GRPO pushes nothing; PSR pushes nothing" in wrong
     # The prompt's slider reaches the last of the newly listed prompts.
-    routing.locator(SLIDER).first.press("End")
-    until(routing, wrong)
-    assert routing.locator(".jp-OutputArea b", has_text="0 correct, 8 wrong").count() == 1
-    wrong = says_rollout(routing)
-    routing.get_by_role("button", name="Reset").first.press("Enter")
-    until(routing, wrong)
-    assert says_rollout(routing) == first and row(routing, "SCOPE pushes") == scope
+    shown.press_slider("prompt", "End")
+    assert shown.root.locator("b", has_text="0 correct, 8 wrong").count() == 1
+    assert shown.after(shown.button("Reset").click) == start
+    assert cells(shown, "SCOPE pushes") == scope and np.array_equal(shown.pixels(), first)
 
 
-def test_the_routing_lesson_fails_nowhere(routing):
-    assert_quiet(routing)
+@in_browser
+def test_departures_are_switched_and_reset_restores_the_pixels(lesson):
+    shown, cosine = lesson("08_paper_and_code", "DeparturePanel"), r"cosine (-?[\d.]+) to"
+    start, first = shown.words(), shown.pixels()
+    assert shown.number(cosine) == 1
+    assert "student sign" in shown.press(shown.box("student sign"), "Space")
+    assert (shown.pixels() != first).any()
+    assert shown.press_slider("τ", "Home").startswith("τ = 0.05, ")
+    assert shown.number(cosine) < 1  # sharper weights, and their sign counts
+    assert "teacher sign" in shown.after(shown.box("teacher sign").click)
+    scripts = shown.after(shown.button("released scripts").click)
+    assert "denominators" in scripts and "teacher sign" not in scripts and shown.box("log form").is_checked()
+    shown.drag("prompt", 1.0)
+    assert shown.words().split("Largest")[0] == scripts.split("Largest")[0] != start.split("Largest")[0]
+    assert shown.press(shown.button("Reset"), "Enter") == start
+    assert np.array_equal(shown.pixels(), first) and not shown.box("student sign").is_checked()
+
+
+@in_browser
+def test_recorded_runs_are_chosen_and_reset_restores_the_pixels(lesson):
+    shown = lesson("watch_runs", "RunExplorer")
+    start, first = shown.words(), shown.pixels()
+    assert start.startswith("reward, means of the first and last 20 steps: PSR from")
+    assert "last 21 steps" in shown.press_slider("window", "ArrowRight")
+    assert (shown.pixels() != first).any()
+    shown.drag("window", 0.0)
+    assert "last 1 steps" in shown.words()
+    assert "PSR from" not in shown.press(shown.box("PSR"), "Space")
+    assert "OPD has none" in shown.after(shown.button("student_ess_fraction").click)
+    falls = shown.press(shown.button("entropy"), "Enter")
+    assert falls.startswith("entropy") and "GRPO from" in falls
+    assert shown.after(shown.button("Reset").click) == start
+    assert np.array_equal(shown.pixels(), first) and shown.box("PSR").is_checked()
+
+
+@in_browser
+def test_live_curves_follow_a_training(lesson):
+    shown = lesson("watch_runs", "LiveCurves")
+    assert shown.words().startswith("Training over 30 steps") and "30 of 30" in shown.root.inner_text()
+    assert len(np.unique(shown.pixels().reshape(-1, 3), axis=0)) > 20
+    assert shown.root.locator(".progress-bar").count() == 1
+
+
+ALL = [
+    (lesson if lesson != "06_train_scope" else "watch_runs", widget) for lesson, of in SHOWN.items() for widget in of
+]
+CONTROLS = """
+root => [...root.querySelectorAll('input, button, select, [role=slider]')].map(control => {
+  const widget = control.closest('.widget-inline-hbox, .jupyter-button') ?? control;
+  const box = widget.getBoundingClientRect();
+  const said = [control.textContent, control.title, widget.querySelector('label')?.textContent, widget.title];
+  const reached = control.tabIndex >= 0;
+  return {said: said.find(Boolean) ?? '', reached, top: box.top, bottom: box.bottom, left: box.left};
+})
+"""
+
+
+@in_browser
+@pytest.mark.parametrize(("name", "widget"), ALL)
+def test_controls_are_named_and_reached_in_reading_order_and_pictures_are_said(lesson, name, widget):
+    shown = lesson(name, widget)
+    controls = shown.root.evaluate(CONTROLS)
+    assert all(control["said"].strip() and control["reached"] for control in controls)
+    # The next is to the right, or in a row below.
+    assert all(b["left"] > a["left"] or b["top"] > a["bottom"] - 5 for a, b in pairwise(controls))
+    assert shown.status.count() == 1 and shown.status.get_attribute("aria-live") == "polite"
+    for alt in shown.root.locator("img").evaluate_all("images => images.map(image => image.alt)"):
+        assert alt.split() == shown.words().split()
+
+
+@in_browser
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _ in ALL))
+def test_no_cell_failed_and_the_console_is_quiet(lesson, name):
+    page = lesson(name, next(widget for of, widget in ALL if of == name)).page
+    assert page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert page.errors == []
