@@ -32,26 +32,29 @@ class FinishedRun(NamedTuple):
 
 
 def finished_runs(folder: str | Path, task: str = "countdown") -> list[FinishedRun]:
-    """Every finished run of the task's plan, FOLDER/TASK/VARIANT-seedN; without such, FOLDER/TASK-METHOD-seedN.
+    """Every finished run of the task's plan, FOLDER/TASK/VARIANT-seedN; until it has all of ORDER, FOLDER/TASK-*-seedN.
 
     Sorted by method, in the order psr, grpo, kd, opd, scope, then the others as in METHODS, and by seed.
     """
-    planned = sorted(Path(folder, task).glob("*-seed*"))
-    paths = {path: path.name for path in planned} or {
-        path: path.name.removeprefix(f"{task}-") for path in sorted(Path(folder).glob(f"{task}-*-seed*"))
-    }
+    folder = Path(folder)
+    runs = _finished(sorted((folder / task).glob("*-seed*")), "")
+    if not {run.method for run in runs}.issuperset(ORDER):
+        runs = _finished(sorted(folder.glob(f"{task}-*-seed*")), f"{task}-")
+    order = [*ORDER, *METHODS]
+    return sorted(runs, key=lambda run: (order.index(run.method) if run.method in order else len(order), run[:2]))
+
+
+def _finished(paths: Iterable[Path], prefix: str) -> list[FinishedRun]:
     runs = []
-    for path, name in paths.items():
-        named, settings = NAMED.fullmatch(name), path / "config.yaml"
+    for path in paths:
+        named, settings = NAMED.fullmatch(path.name.removeprefix(prefix)), path / "config.yaml"
         if not (named and settings.is_file()):
             continue
         before, after = (evaluation_file(path, step) for step in (0, yaml.safe_load(settings.read_text())["steps"]))
         if before.is_file() and after.is_file():
-            runs.append(
-                FinishedRun(named["method"], int(named["seed"]), Evaluation.load(before), Evaluation.load(after))
-            )
-    order = [*ORDER, *METHODS]
-    return sorted(runs, key=lambda run: (order.index(run.method) if run.method in order else len(order), run[:2]))
+            evaluations = Evaluation.load(before), Evaluation.load(after)
+            runs.append(FinishedRun(named["method"], int(named["seed"]), *evaluations))
+    return runs
 
 
 def method_name(method: str) -> str:

@@ -45,12 +45,15 @@ def test_finished_runs_are_found_and_a_plans_runs_come_first(tmp_path):
     assert [run[:2] for run in finished_runs(tmp_path)] == [("psr", 0), ("scope", 0)]
     for name in ("scope-tau-2-seed0", "scope-seed1", "scope-seed0", "scope-no-weights-seed0", "opd-one-seed0"):
         save(tmp_path / "countdown", name, make_run(name[:-6], int(name[-1]), [1, 2]))
-    (tmp_path / "countdown" / "grpo-seed0").mkdir()  # not begun
-    unfinished = tmp_path / "countdown" / "kd-seed0"
-    save(tmp_path / "countdown", unfinished.name, make_run("kd", 0, [1, 2]))
-    (unfinished / "evaluations" / "step-000009.json").unlink()
-    found = [run[:2] for run in finished_runs(tmp_path)]
-    assert found == [("scope", 0), ("scope", 1), ("scope-no-weights", 0), ("opd-one", 0), ("scope-tau-2", 0)]
+    assert len(finished_runs(tmp_path)) == 2  # of a plan that has only begun
+    for method in ("psr", "grpo", "kd", "opd"):
+        save(tmp_path / "countdown", f"{method}-seed0", make_run(method, 0, [1, 2]))
+    (tmp_path / "countdown" / "reference-seed0").mkdir()  # waits
+    save(tmp_path / "countdown", "reference-seed1", make_run("reference", 1, [1, 2]))
+    (tmp_path / "countdown" / "reference-seed1" / "evaluations" / "step-000009.json").unlink()  # unfinished
+    found = [f"{run.method} {run.seed}" for run in finished_runs(tmp_path)]
+    assert found[:6] == ["psr 0", "grpo 0", "kd 0", "opd 0", "scope 0", "scope 1"]
+    assert found[6:] == ["scope-no-weights 0", "opd-one 0", "scope-tau-2 0"]
 
 
 def test_methods_are_paired_by_seed_and_problem():
@@ -131,10 +134,12 @@ def test_the_forest_draws_ours_and_the_papers_in_one_row(runs):
     assert marks == pytest.approx(sorted(theirs.points))
     (points,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
     assert points.get_xdata()[0] == pytest.approx(ours["mean"][0]) and "points" in ax.get_xlabel()
-    words = alt_forest(ours, theirs)
-    said = theirs.points[theirs.baseline == "opd"]
-    assert f"{ours['mean'][0]:+.1f} ({ours.low[0]:+.1f} to" in words and f"paper {said.iloc[0]:+.1f} and" in words
-    assert "over seeds and problems" in words and "paper" not in alt_forest(ours)
+    said = f"SCOPE − OPD, Avg@8: {ours['mean'][0]:+.1f} ({ours.low[0]:+.1f} to {ours.high[0]:+.1f})"
+    assert said in alt_forest(ours) and "over seeds and problems" in alt_forest(ours)
+    assert "1 of 1 differences have the paper's sign" in alt_forest(ours, theirs)
+    other = theirs.assign(points=-theirs.points)
+    words = alt_forest(ours, other)
+    assert "0 of 1" in words and f"{said}, paper {other.points[theirs.baseline == 'opd'].iloc[0]:+.1f} and" in words
 
 
 def test_what_one_seed_cannot_know_is_hollow_and_said(runs):
@@ -148,11 +153,11 @@ def test_what_one_seed_cannot_know_is_hollow_and_said(runs):
 def test_small_sets_are_counted():
     rng = np.random.default_rng(0)
     drawn = {size: rng.normal(1, 10 / size**0.5, 500) for size in (10, 1000)}
-    figure = plot_small_sets(drawn, "A − B", {"other": 3.0})
+    figure = plot_small_sets(drawn, "A − B", [3.0, 4.0], "others")
     for ax, (size, points) in zip(figure.axes, drawn.items(), strict=True):
         assert f"{size} problems: below zero in {np.mean(points < 0):.0%}" in ax.get_title(loc="left")
         assert sum(patch.get_data().values.sum() for patch in ax.patches) == 500
-    assert "other +3.0" in alt_small_sets(drawn, "A − B", {"other": 3.0})
+    assert "others, +3.0, +4.0" in alt_small_sets(drawn, "A − B", [3.0, 4.0], "others")
 
 
 def test_names():

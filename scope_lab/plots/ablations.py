@@ -1,10 +1,11 @@
 """Figures of one method against another: differences with their intervals, the paper's beside them, small test sets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..ablations import SAME, contrast_name, metric_name
 from ..style import COLOURS, INK, new_figure, tidy
@@ -26,6 +27,7 @@ def _draw_interval(ax, y: float, row: Mapping, colour: str) -> None:
 def _rows(ax, names: list[str]) -> None:
     """A row a name, from the top; vertical lines to read values by, a dark one at no difference."""
     ax.axvline(0, color=INK, linewidth=1)
+    ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color="#E5E5E5", linewidth=0.7)
     ax.set_yticks(range(len(names)), names)
@@ -64,16 +66,25 @@ def plot_forest(ours: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure
 
 
 def alt_forest(ours: pd.DataFrame, paper: pd.DataFrame | None = None) -> str:
-    words = []
+    """Every difference; beside the paper only those whose sign is none of the paper's, and how many there are."""
+    words, same_sign, compared = [], 0, 0
     for row in ours.to_dict("records"):
-        ends = f"{row['low']:+.1f} to {row['high']:+.1f}"
-        said = f"{contrast_name(row)}, {metric_name(row['metric'])}: {row['mean']:+.1f} ({ends})"
-        if paper is not None:
-            points = paper.points[(paper[SAME] == [row[name] for name in SAME]).all(axis=1)]
-            said += f", paper {' and '.join(f'{x:+.1f}' for x in points)}" if len(points) else ""
-        words.append(said)
-    holds = " or ".join(dict.fromkeys(ours.holds))
-    return f"Differences in percentage points with 95 % intervals over {holds}. {'; '.join(words)}."
+        said = f"{contrast_name(row)}, {metric_name(row['metric'])}: {row['mean']:+.1f}"
+        said += f" ({row['low']:+.1f} to {row['high']:+.1f})"
+        if paper is None:
+            words.append(said)
+            continue
+        points = paper.points[(paper[SAME] == [row[name] for name in SAME]).all(axis=1)]
+        compared += len(points) > 0
+        if (points * row["mean"] > 0).any():
+            same_sign += 1
+        elif len(points):
+            words.append(f"{said}, paper {' and '.join(f'{x:+.1f}' for x in points)}")
+    start = f"Differences in percentage points with 95 % intervals over {' or '.join(dict.fromkeys(ours.holds))}."
+    if paper is not None:
+        start += f" {same_sign} of {compared} differences have the paper's sign."
+        start += " The others: " if words else ""
+    return f"{start} {'; '.join(words)}{'.' if words else ''}".strip().replace("  ", " ")
 
 
 def plot_by_seed(table: pd.DataFrame, heading: str, unit: str) -> Figure:
@@ -86,6 +97,7 @@ def plot_by_seed(table: pd.DataFrame, heading: str, unit: str) -> Figure:
     for y, row in enumerate(table.to_dict("records")):
         _draw_interval(ax, y, row, COLOURS["before" if y < n_seeds else "after"])
     ax.axhline(n_seeds - 0.5, color="#8C8C8C", linewidth=0.8)
+    ax.margins(x=0.15)
     return figure
 
 
@@ -97,31 +109,31 @@ def alt_by_seed(table: pd.DataFrame, heading: str, unit: str) -> str:
     return f"{heading}, {unit}, with 95 % intervals: {'; '.join(words)}."
 
 
-def plot_small_sets(drawn: Mapping[int, np.ndarray], heading: str, marks: Mapping[str, float]) -> Figure:
+def plot_small_sets(drawn: Mapping[int, np.ndarray], heading: str, marks: Sequence[float], marks_name: str) -> Figure:
     """Histograms of one difference, in points, over random test sets of several sizes; `marks`: others, for size."""
     figure = new_figure(8.8, 1.6 + 1.15 * len(drawn))
     axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
-    reach = max(np.abs([*(x for points in drawn.values() for x in points), *marks.values()])) + 0.5
-    bins = np.linspace(-reach, reach, 91)  # zero is the middle of a bin
+    reach = max(np.abs([*(x for points in drawn.values() for x in points), *marks])) + 0.5
+    bins = np.linspace(-reach, reach, 91)
     for ax, (size, points) in zip(axes, drawn.items(), strict=True):
         for part, colour in ((points[points >= 0], "after"), (points[points < 0], "before")):
             ax.stairs(np.histogram(part, bins)[0], bins, fill=True, color=COLOURS[colour])
         ax.axvline(0, color=INK, linewidth=1)
-        for x in marks.values():
+        for x in marks:
             (line,) = ax.plot([x, x], [0, 1], transform=ax.get_xaxis_transform(), color=PAPER, linestyle=(0, (4, 2)))
         tidy(ax, f"{size} problems: below zero in {np.mean(points < 0):.0%} of sets")
         ax.set_yticks([])
-    axes[0].legend([line], [", ".join(marks)], frameon=False, fontsize=10, loc="upper left")
+    axes[0].legend([line], [marks_name], frameon=False, fontsize=10, loc="upper left")
     axes[-1].set_xlabel(f"{heading}: difference, percentage points", fontsize=10.5, color=INK)
     return figure
 
 
-def alt_small_sets(drawn: Mapping[int, np.ndarray], heading: str, marks: Mapping[str, float]) -> str:
+def alt_small_sets(drawn: Mapping[int, np.ndarray], heading: str, marks: Sequence[float], marks_name: str) -> str:
     words = []
     for size, points in drawn.items():
         low, high = np.quantile(points, [0.025, 0.975])
         words.append(
             f"{size} problems: {low:+.1f} to {high:+.1f} in 95 % of sets, below zero in {np.mean(points < 0):.0%}"
         )
-    others = "; ".join(f"{name} {x:+.1f}" for name, x in marks.items())
-    return f"{heading}, in points, on random test sets. {'; '.join(words)}. Dashed lines: {others}."
+    others = ", ".join(f"{x:+.1f}" for x in marks)
+    return f"{heading}, in points, on random test sets. {'; '.join(words)}. Dashed lines: {marks_name}, {others}."
