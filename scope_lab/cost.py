@@ -1,4 +1,4 @@
-"""What a step costs before it is taken, in seconds by stage: from sizes, lengths and a device's peaks. Bytes: memory.py.
+"""What a step costs before it is taken, in seconds by stage, from sizes, lengths and a device (bytes: memory.py).
 
 Seconds are work over what a device does of it in a second. Reading and training many tokens at once is bound by
 arithmetic, writing them one by one by memory; UTILISATION says what part of either peak is counted on. Formulas stand

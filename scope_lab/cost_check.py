@@ -23,10 +23,7 @@ from .devices import Device, device
 from .diversity import Run
 from .errors import InputError
 from .estimate import setup_from, work_from
-from .models import PAIRS, load_tokenizer
 from .paper import TABLE_8
-from .rollouts import encode_prompts
-from .tasks import load_task
 
 STAGES = ("generation", "verification", "teacher", "update", "total")
 # Of Table 8: its columns with their rollouts a prompt, and the stages that are arithmetic.
@@ -52,12 +49,9 @@ def predicted_stages(runs: list[Run], folder: str | Path, on: Device) -> pd.Data
     for run in runs:
         (file,) = Path(folder).glob(f"*-{run.method}-seed{run.seed}/config.yaml")
         config = ScopeConfig(**yaml.safe_load(file.read_text())).validate()
-        task, tokenizer = load_task(config.task or ""), load_tokenizer(config.student or PAIRS[config.pair or ""][0])
-        prompts = encode_prompts(tokenizer, task.problems("train", 100))
         mean = run.metrics.mean(numeric_only=True)
         work = work_from(
             config,
-            prompt_tokens=sum(map(len, prompts)) / len(prompts),
             response_tokens=mean["mean_length"],
             wrong=1 - mean["reward"],
             mixed=mean["groups_mixed"] / config.prompts_per_step,

@@ -40,6 +40,8 @@ DEVICES = {
         Device("a100-40", 312e12, 1.56e12, 40 * GIB, EAGER),
         Device("rtx-4090", 165e12, 1.01e12, 24 * GIB, EAGER),
         Device("l4", 121e12, 0.30e12, 24 * GIB, EAGER),
+        # Four cores, an order of magnitude; `probe` measures yours.
+        Device("laptop", 0.25e12, 40e9, 16 * GIB, 3e-4, "cpu"),
     )
 }
 

@@ -1,12 +1,16 @@
 """`scope-lab plan`: seconds and memory of a run on a device before it starts, from its settings and lengths."""
 
+import time
+from dataclasses import fields
+
 from .architectures import CONFIGS, Architecture, architecture
-from .config import ScopeConfig
+from .config import ScopeConfig, build_config
 from .cost import TEACHER_PLACES, UTILISATION, VERIFY_SECONDS, Setup, Work, step_seconds
 from .devices import DEVICES, GIB, Device, device
 from .errors import InputError
 from .memory import KEPT_FREE, fits, memory, peak, remedies
-from .models import PAIRS
+from .models import PAIRS, load_tokenizer
+from .rollouts import encode_prompts
 from .tasks import load_task
 from .teachers.adapter import adapter_of_the_same_base
 
@@ -44,8 +48,8 @@ def setup_from(config: ScopeConfig, on: Device, teacher_at: str | None = None) -
 def work_from(config: ScopeConfig, **assumed: float) -> Work:
     """The rollouts of a step. `assumed`: what no setting says (prompt_tokens, response_tokens, wrong, …).
 
-    Mean lengths that are not given: Work's prompt, and half of what a response may have.
-    Raises InputError where neither max_new_tokens nor a task says how long a response may get.
+    What is not given: a pair's prompts and verifier are measured, else Work's; a response is half of the longest.
+    Raises InputError where neither max_new_tokens nor a task says how long that is.
     """
     if config.max_new_tokens is None and config.task == NO_TASK:
         raise InputError("max_new_tokens: found nothing, accepted the longest response in tokens")
@@ -55,8 +59,41 @@ def work_from(config: ScopeConfig, **assumed: float) -> Work:
         prompts=config.prompts_per_step,
         rollouts_per_prompt=config.rollouts_per_prompt,
         longest=longest,
-        **{"response_tokens": longest / 2, **assumed},
+        **{**measured(config), "response_tokens": longest / 2, **assumed},
     )
+
+
+def measured(config: ScopeConfig) -> dict[str, float]:
+    """Mean tokens of a hundred prompts of a pair's task, and seconds of a verdict; {} where no such thing is here."""
+    if not config.pair:
+        return {}
+    try:
+        tokenizer, task = load_tokenizer(config.student or PAIRS[config.pair][0]), load_task(config.task or "")
+        problems = task.problems("train", 100)
+    except InputError:  # a pair that has not been fetched, or a file with fewer problems
+        return {}
+    lengths = [len(prompt) for prompt in encode_prompts(tokenizer, problems)]
+    start = time.perf_counter()
+    for problem in problems:
+        task.verify(problem, problem.reference)
+    seconds = time.perf_counter() - start
+    return {"prompt_tokens": sum(lengths) / len(lengths), "verify_seconds": seconds / len(problems)}
+
+
+def summary(setup: Setup, work: Work) -> str:
+    """The plan in one line, as recipes quote it; stages under a thousandth of the step left out."""
+    moment, fullest = peak(memory(setup, work))
+    seconds = step_seconds(setup, work)
+    total = seconds.pop("total")
+    stages = ", ".join(f"{stage} {number(value)}" for stage, value in seconds.items() if value > 1e-3 * total)
+    fit = "fits" if fits(setup, work) else "does not fit"
+    space = f"{size(fullest)} of {size(setup.device.memory)} ({moment})"
+    return f"{setup.device.name}: {fit}, {space}; {number(total)} s a step: {stages}"
+
+
+def number(value: float) -> str:
+    """ "31,430", "4.8"."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def plan_text(setup: Setup, work: Work, steps: int) -> str:
@@ -78,16 +115,15 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
         f"student   {_model(student)}; {trains}",
         f"teacher   {_model(setup.teacher)}; {place[setup.teacher_at]}" if setup.teacher else "teacher   none",
         f"step      {work.method}, {work.prompts} prompts × {work.rollouts_per_prompt} rollouts",
-        f"assumed   prompt {work.prompt_tokens:g} tokens, response {work.response_tokens:g} "
-        f"(longest {work.longest:g}), {work.wrong:.0%} wrong",
+        f"assumed   prompt {number(work.prompt_tokens)} tokens, response {number(work.response_tokens)} "
+        f"(longest {number(work.longest)}), {work.wrong:.0%} wrong",
         _device(setup.device),
         "",
         "seconds a step",
-        *(f"  {stage:18}{value:10.4g}" for stage, value in seconds.items()),
+        *(f"  {stage:18}{number(value):>10}" for stage, value in seconds.items()),
         "",
-        f"memory at its fullest ({moment}), GiB",
-        *(f"  {part:18}{size / GIB:10.2f}" for part, size in parts[moment].items()),
-        f"  {'total':18}{fullest / GIB:10.2f}",
+        f"memory at its fullest ({moment})",
+        *(f"  {part:18}{size(held):>10}" for part, held in {**parts[moment], "total": fullest}.items()),
         "",
         verdict(setup, work),
         f"{steps} steps: {duration(steps * seconds['total'])}, without evaluations",
@@ -98,17 +134,27 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
 def verdict(setup: Setup, work: Work) -> str:
     """Whether it fits, in a sentence or two, with the single settings that would make it fit."""
     fullest, limit = peak(memory(setup, work))[1], (1 - KEPT_FREE) * setup.device.memory
-    numbers = f"{fullest / GIB:.1f} of {setup.device.memory / GIB:.0f} GiB, of which {KEPT_FREE:.0%} is to stay free"
+    numbers = f"{size(fullest)} of {size(setup.device.memory)}, of which {KEPT_FREE:.0%} is to stay free"
     if fits(setup, work):
         return f"fits on {setup.device.name}: {numbers}"
-    found = ", ".join(_change(name, new) for name, new in remedies(setup, work).items())
-    advice = f"one of these would do: {found}" if found else "no single setting would do"
-    return f"does not fit on {setup.device.name}: {numbers}; {fullest / limit:.1f} times what is there; {advice}"
+    found = remedies(setup, work)
+    advice = "no setting of the trainer is enough"
+    if found:
+        said = "; ".join(_changes(setup, new) for new in found)
+        advice = f"{'one of these' if len(found) > 1 else 'this'} would do: {said}"
+    return f"does not fit on {setup.device.name}: {numbers}, {fullest / limit:.1f} times what may be used; {advice}"
 
 
-def _change(name: str, new: Setup) -> str:
-    value = getattr(new, name, True)
-    return name if value is True else f"{name} {value}"
+def _changes(setup: Setup, new: Setup) -> str:
+    """ "gradient_checkpointing, lora_rank 16"."""
+    values = {item.name: getattr(new, item.name) for item in fields(Setup)}
+    changed = {name: value for name, value in values.items() if value != getattr(setup, name)}
+    return ", ".join(name if value is True else f"{name} {value}" for name, value in changed.items())
+
+
+def size(held: float) -> str:
+    """ "51.6 GiB", "244 MiB"."""
+    return f"{held / GIB:.1f} GiB" if held >= GIB else f"{held / 2**20:.3g} MiB"
 
 
 def _model(model: Architecture) -> str:
@@ -142,22 +188,27 @@ def add_plan(commands, add, add_settings) -> None:
     assumed = parser.add_argument_group("plan", f"models may also be {', '.join(CONFIGS)}: sizes alone are needed")
     devices = ", ".join(DEVICES)
     assumed.add_argument("--on", default="here", metavar="DEVICE", help=f"{devices}; cpu, cuda, here: measured [here]")
-    assumed.add_argument("--prompt-tokens", type=float, default=Work.prompt_tokens, help=f"mean [{Work.prompt_tokens}]")
+    assumed.add_argument(
+        "--prompt-tokens", type=float, help=f"mean [what a pair's task has, else {Work.prompt_tokens}]"
+    )
     assumed.add_argument("--response-tokens", type=float, help="mean [half of max_new_tokens]")
     assumed.add_argument("--wrong", type=float, default=Work.wrong, help=f"share of rollouts [{Work.wrong}]")
-    assumed.add_argument("--verify-seconds", type=float, default=VERIFY_SECONDS, help="a verdict [the paper's 0.0023]")
+    assumed.add_argument("--verify-seconds", type=float, help=f"of a verdict [a pair's, else {VERIFY_SECONDS:.2g}]")
     assumed.add_argument("--teacher-at", choices=TEACHER_PLACES, help="where it sits [where the trainer puts it]")
     add_settings(parser)
 
 
-def run_plan(parsed) -> None:
-    from .config import build_config
-
+def plan_of(parsed) -> tuple[Setup, Work, ScopeConfig]:
+    """What a parsed command line asks about."""
     overrides = {name[4:]: value for name, value in vars(parsed).items() if name.startswith("set_")}
     if not parsed.recipe and not overrides.get("pair"):
         overrides.setdefault("task", NO_TASK)
     config = build_config(parsed.recipe, overrides)
     assumed = {name: getattr(parsed, name) for name in ("prompt_tokens", "response_tokens", "wrong", "verify_seconds")}
     work = work_from(config, **{name: value for name, value in assumed.items() if value is not None})
-    setup = setup_from(config, device(parsed.on), parsed.teacher_at)
+    return setup_from(config, device(parsed.on), parsed.teacher_at), work, config
+
+
+def run_plan(parsed) -> None:
+    setup, work, config = plan_of(parsed)
     print(plan_text(setup, work, config.steps))

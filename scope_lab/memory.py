@@ -3,6 +3,7 @@
 Formulas stand at the functions. Tests compare them with what PyTorch saves and allocates on small models.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from .architectures import Architecture
@@ -99,21 +100,41 @@ def peak(parts: dict[str, dict[str, float]]) -> tuple[str, float]:
     return moment, sum(parts[moment].values())
 
 
-def fits(setup: Setup, work: Work) -> bool:
-    """Whether the fullest moment leaves a tenth of the device's memory free."""
-    return peak(memory(setup, work))[1] <= (1 - KEPT_FREE) * setup.device.memory
+def fits(setup: Setup, work: Work, moment: str | None = None) -> bool:
+    """Whether a moment, by default the fullest, leaves a tenth of the device's memory free."""
+    parts = memory(setup, work)
+    held = sum(parts[moment].values()) if moment else peak(parts)[1]
+    return held <= (1 - KEPT_FREE) * setup.device.memory
 
 
-def remedies(setup: Setup, work: Work) -> dict[str, Setup]:
-    """Single changes, in the words of the settings, that make it fit; empty where it fits, or where none alone does."""
+def remedies(setup: Setup, work: Work) -> list[Setup]:
+    """The same with settings changed so that it fits: by one change each, where one is enough; else by several.
+
+    Empty where it fits already, and where nothing that the trainer can set is enough.
+    """
+
+    def smaller(name: str, moment: str) -> Callable[[Setup], Setup]:
+        def halve(now: Setup) -> Setup:
+            while not fits(now, work, moment) and getattr(now, name) > 1:
+                now = replace(now, **{name: getattr(now, name) // 2})
+            return now
+
+        return halve
+
+    changes: list[Callable[[Setup], Setup]] = [
+        lambda now: replace(now, gradient_checkpointing=True),
+        smaller("sequences_per_batch", "generation"),
+        smaller("tokens_per_microbatch", "update"),
+        lambda now: replace(now, lora_rank=now.lora_rank or 16),
+        lambda now: replace(now, teacher_at="elsewhere"),
+    ]
     if fits(setup, work):
-        return {}
-    changes: dict[str, dict] = {
-        "gradient_checkpointing": {"gradient_checkpointing": True},
-        "tokens_per_microbatch": {"tokens_per_microbatch": max(setup.tokens_per_microbatch // 4, 1)},
-        "sequences_per_batch": {"sequences_per_batch": max(setup.sequences_per_batch // 4, 1)},
-        "lora_rank": {"lora_rank": 16},
-        "a teacher elsewhere": {"teacher_at": "elsewhere"},
-    }
-    changed = {name: replace(setup, **change) for name, change in changes.items()}
-    return {name: new for name, new in changed.items() if new != setup and fits(new, work)}
+        return []
+    if alone := [new for new in (change(setup) for change in changes) if fits(new, work)]:
+        return alone
+    for change in (changes[0], *changes[3:]):  # what cannot be halved first, then as little halving as is needed
+        setup = change(setup)
+        new = changes[2](changes[1](setup))
+        if fits(new, work):
+            return [new]
+    return []
