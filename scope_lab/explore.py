@@ -168,6 +168,12 @@ def path_title(path: Path, n: int | None = None) -> str:
     return f"{path.name.capitalize()} path: {count} rollout{'' if n == 1 else 's'}"
 
 
+def group_title(rollouts: Rollouts, both: tuple[Path, Path], group: int) -> str:
+    """A prompt, cut where it is long, and how many of its rollouts are on either path."""
+    prompt, counts = rollouts.problems[group].prompt, (f"{path.size_P[group]} {path.verdict}" for path in both)
+    return f"prompt {prompt if len(prompt) <= 60 else prompt[:57] + '…'}  {', '.join(counts)}"
+
+
 def path_words(path: Path, shares: Shares, group: int) -> str:
     """One path of one prompt in words, with numbers."""
     n = int(shares.size_P[group])

@@ -80,6 +80,7 @@ class Step:
         self.wrong = (rollouts.known_B & ~rollouts.correct_B).nonzero().squeeze(1)
         gradients_KN = self._gradients(model)
         self.inner_KK = (gradients_KN @ gradients_KN.T).double().numpy()
+        self._compared: dict = {}
 
     def _gradients(self, model) -> Tensor:
         """(correct + 2 · wrong, N): one backward pass a row."""
@@ -121,7 +122,12 @@ class Step:
 
     def compare(self, names: Iterable[str], tau: float = 1.0) -> dict[str, float]:
         """Of the step with these departures: see `effects`."""
-        method = departed(names)
+        key = frozenset(names), tau
+        if key not in self._compared:
+            self._compared[key] = self._compare(departed(names), tau)
+        return self._compared[key]
+
+    def _compare(self, method: Method, tau: float) -> dict[str, float]:
         found_K, paper_K = self.coordinates(method, tau), self.coordinates(METHODS["scope"], tau)
         length, of_paper = (self.inner(v, v) ** 0.5 for v in (found_K, paper_K))
         correct = np.arange(len(found_K)) < len(self.right)

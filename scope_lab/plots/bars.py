@@ -22,7 +22,7 @@ class GroupBars:
 
     def __init__(self, ax, path: Path, numbers: int, line: dict):
         self.path = path
-        tidy(ax, "", f"rollouts by {path.name}'s perplexity, per token")
+        tidy(ax, path_title(path), f"rollouts by {path.name}'s perplexity, per token")
         ax.set_ylabel("weight, share of the path" if path.name == "student" else "", fontsize=10.5, color=INK)
         ax.grid(False)
         ax.set_ylim(0, 1)  # heights are fractions of `top`, so that the axis itself never changes
@@ -36,12 +36,11 @@ class GroupBars:
         for collection in (self.grid, self.bars):
             ax.add_artist(collection)
         style = {"color": INK, "fontsize": 10, **whole}
-        self.title = ax.text(0, 1.03, "", **{**style, "fontsize": 11.5})
         self.empty = ax.text(0.5, 0.5, "", ha="center", **style)
         self.x_texts = [ax.text(0, -0.03, "", ha="center", va="top", **style) for _ in range(numbers)]
         self.y_texts = [ax.text(-0.015, 0, "", ha="right", va="center_baseline", **style) for _ in range(8)]
         (self.line,) = ax.plot([], [], color=INK, **line, **whole)
-        self.slow: list[Artist] = [self.grid, self.title, self.empty, *self.x_texts, *self.y_texts]
+        self.slow: list[Artist] = [self.grid, self.empty, *self.x_texts, *self.y_texts]
         self.quick: list[Artist] = [self.bars, self.line]
 
     def choose(self, group: int, top: float) -> None:
@@ -53,7 +52,6 @@ class GroupBars:
         left = (np.arange(n) + 0.6 - 0.39) / width
         self.left, self.right = left, left + 0.78 / width
         self.edges = np.array([0.0, *(np.arange(1, n) + 0.1) / width, 1.0])
-        self.title.set_text(path_title(self.path, n))
         self.empty.set_text("" if n else "empty: contributes nothing")
         ticks = [y for y in TICKS.tick_values(0, top) if y <= 1.001 * top] if n else []
         self.grid.set_segments([[(0, y / top), (1, y / top)] for y in ticks])

@@ -3,6 +3,7 @@
 import ipywidgets
 import numpy as np
 
+from ..explore import group_title
 from ..explore_reference import DEPARTURES, SCRIPTS, Step, words
 from ..plots.reference import DepartureFigure
 from .panel import Panel
@@ -71,7 +72,8 @@ class DeparturePanel(Panel):
             return
         names = tuple(name for name, box in self.switches.items() if box.value)
         state = names, self.prompt.value, self.tau.value
-        self.show(*self.frames.get(state, lambda: self._draw(*state)))
+        png, pictured = self.frames.get(state, lambda: self._draw(*state))
+        self.show(png, pictured, heading=group_title(self.step.rollouts, self.figure.paths, self.prompt.value))
 
     def _draw(self, *state) -> tuple[bytes, str]:
         return self.figure.frame(*self.figure.state_of(*state)), words(self.step, *state)

@@ -3,7 +3,7 @@
 import ipywidgets
 import numpy as np
 
-from ..explore import Shares, kept_words, mixed_groups, path_words, paths, weigh
+from ..explore import Shares, group_title, kept_words, mixed_groups, path_words, paths, weigh
 from ..plots.bars import GroupBars
 from ..plots.moving import MovingFigure
 from ..plots.weights import ess_axes, ess_points, jitter
@@ -109,19 +109,13 @@ class TauExplorer(Panel):
         super().__init__(controls)
         self._update()
 
-    def _name(self, group: int) -> str:
-        student, teacher = self.figure.paths
-        prompt = self.rollouts.problems[group].prompt
-        prompt = prompt if len(prompt) <= 60 else prompt[:57] + "…"
-        return f"prompt {prompt}  {student.size_P[group]} correct, {teacher.size_P[group]} wrong"
-
     def _back(self, _=None) -> None:
         self.prompt.value, self.tau.value = self._start
 
     def _update(self, _=None) -> None:
         group, tau = self.prompt.value, self.tau.value
         png, words = self.frames.get((group, tau), lambda: self._draw(group, tau))
-        self.show(png, words, heading=self._name(group))
+        self.show(png, words, heading=group_title(self.rollouts, self.figure.paths, group))
 
     def _draw(self, group: int, tau: float) -> tuple[bytes, str]:
         shares = [weigh(path, tau) for path in self.figure.paths]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import ipywidgets
 
 from ..diversity import Run
-from ..plots.training import HistoryFigure, MetricFigure, alt_history, metric_of, metric_words
+from ..plots.training import HistoryFigure, MetricFigure, alt_history, metric_of, metric_title, metric_words
 from .panel import Panel
 
 METRICS = (
@@ -103,7 +103,8 @@ class RunExplorer(Panel):
             return
         chosen = tuple(i for i, box in enumerate(self.methods) if box.value)
         state = chosen, self.metric.value, self.window.value
-        self.show(*self.frames.get(state, lambda: self._draw(*state)))
+        png, words = self.frames.get(state, lambda: self._draw(*state))
+        self.show(png, words, heading=metric_title(self.metric.value))
 
     def _draw(self, chosen: tuple[int, ...], metric: str, window: int) -> tuple[bytes, str]:
         words = metric_words([self.runs[i] for i in chosen], metric, window)

@@ -7,21 +7,14 @@ it: what JupyterLab, kernel and machine take without any drawing.
 """
 
 import argparse
-import contextlib
 import datetime
 import json
 import os
-import secrets
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,11 +22,14 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Page, sync_playwright
 
+from scope_lab.diversity import recorded_runs
 from scope_lab.hardware import describe
+from scope_lab.models import DATA
+from scope_lab.widgets import LiveCurves
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-from test_browser import FLAGS, find_browser  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from in_browser import FLAGS, find_browser, jupyterlab, open_notebook
+from test_page import FRAME_MS, TIMES, WRITTEN
 
 TARGET_MS = {"first": 80, "cached": 50}
 PACKAGES = ("jupyterlab", "ipywidgets", "ipykernel", "matplotlib", "pillow", "playwright")
@@ -125,10 +121,10 @@ CASES = {
             Press("prompt", "slider", 0, "ArrowRight"),
             slider("rollout", 1, 6) + buttons("colour", ["difference", "student's log-prob", "teacher's log-prob"]),
         )
-        + 3 * buttons("kind", ["mixed", "all wrong", "all correct"]),
+        + 3 * buttons("kind", ["mixed", "all wrong"]),
     ),
     "PassAtKExplorer": Case(
-        "six evaluations of 300 problems with 32 samples each",
+        "six evaluations of 500 problems with 32 samples each",
         RUNS + "from scope_lab.widgets import PassAtKExplorer\nPassAtKExplorer(evaluations)",
         buttons("difficulty", ["all", "easy", "medium", "hard"])
         + [
@@ -139,6 +135,23 @@ CASES = {
                 Press("methods", "checkbox", name, "Space"),
                 *slider("k", 0, 5),
                 *buttons("difficulty", ["all", "easy", "medium", "hard"]),
+            )
+        ],
+    ),
+    "RunExplorer": Case(
+        "metrics of five recorded runs of 200 steps",
+        "from scope_lab.diversity import recorded_runs\nfrom scope_lab.models import DATA\n"
+        "from scope_lab.widgets import RunExplorer\nRunExplorer(recorded_runs(DATA / 'runs'))",
+        slider("window", 0, 24)
+        + buttons("metric", ["reward", "entropy", "reverse_kl", "mean_length", "grad_norm"])
+        + [
+            press
+            for name in ("PSR", "GRPO", "KD", "OPD")
+            for press in (
+                *boxes("methods", [name]),
+                Press("methods", "checkbox", name, "Space"),
+                *slider("window", 0, 4),
+                *buttons("metric", ["reward", "entropy", "reverse_kl", "mean_length", "grad_norm"]),
             )
         ],
     ),
@@ -190,47 +203,6 @@ WATCH = """
   });
 }
 """
-
-
-@contextlib.contextmanager
-def jupyterlab(home: Path) -> Iterator[str]:
-    """A JupyterLab of its own on a folder, on this machine only; yields its address with `{}` for a notebook's name."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
-    folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    environment = {**os.environ, **folders, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = f"-m jupyterlab --no-browser --ip=127.0.0.1 --port={port} --allow-root --expose-app-in-browser"
-    options = [f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={home}"]
-    with (home / "lab.log").open("w") as log:
-        arguments = [sys.executable, *command.split(), *options]
-        server = subprocess.Popen(arguments, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            for _ in range(120):
-                with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)
-                    break
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={token}"
-        finally:
-            server.terminate()
-            server.wait(20)
-
-
-def open_notebook(browser, address: str) -> Page:
-    """The notebook with all its cells run, and both of its widgets shown."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1400})
-    page.goto(address)
-    kernel = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
-    page.wait_for_function(f"{kernel} === 'idle'", timeout=120_000)
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_function(
-        "document.querySelectorAll('.jp-OutputArea-output .widget-vbox').length > 1", timeout=240_000
-    )
-    page.wait_for_function(f"{kernel} === 'idle'", timeout=120_000)
-    page.wait_for_timeout(1000)
-    return page
 
 
 def move(page: Page, root, press: Press) -> dict | None:
@@ -293,47 +265,82 @@ def line(widget: str, control: str, visit: str, row: dict, target: int | None) -
     return f"{widget:16} {control:12} {visit:7} {row['moves']:>5} {row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f} {verdict}"
 
 
+def timed_in_lab(browser, names: list[str]) -> dict:
+    """Each widget in a notebook of its own, with the slider that draws nothing below it."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder, jupyterlab(Path(folder)) as address:
+        for name in names:
+            case = CASES[name]
+            write_notebook(Path(folder), name, case)
+            page = open_notebook(browser, address(f"{name}.ipynb"), height=1400)
+            both = "document.querySelectorAll('.jp-OutputArea-output .widget-vbox').length > 1"
+            page.wait_for_function(both, timeout=60_000)
+            page.wait_for_timeout(1000)
+            timed = run_case(page, case)
+            page.close()
+            entry: dict = {"data": case.data, "no_op": summary(timed["no_op"])}
+            for visit, target in TARGET_MS.items():
+                by_control = timed["times"][visit]
+                entry[visit] = summary([ms for each in by_control.values() for ms in each])
+                entry[visit]["by_control"] = {c: summary(ms) for c, ms in by_control.items() if len(ms) > 1}
+                print(line(name, "all", visit, entry[visit], target))
+                for control, row in entry[visit]["by_control"].items():
+                    print(line("", control, visit, row, None))
+            print(line("", "no-op", "", entry["no_op"], None), flush=True)
+            found[name] = entry
+    return found
+
+
+def timed_page(browser) -> dict:
+    """The page without a kernel: from a control's event through the new layout."""
+    page = browser.new_page()
+    page.goto(WRITTEN.as_uri())
+    page.locator("#list summary").click()
+    found = {"target_p95_ms": FRAME_MS} | dict(zip(("tau", "prompt"), map(summary, page.evaluate(TIMES)), strict=True))
+    for control in ("tau", "prompt"):
+        print(line("page", control, "", found[control], FRAME_MS), flush=True)
+    return found
+
+
+def timed_curves() -> dict:
+    """What a picture of the live curves takes away from a training: milliseconds of the kernel."""
+    history = recorded_runs(DATA / "runs")[-1].metrics.reset_index().to_dict("records")
+    curves, milliseconds = LiveCurves(len(history), every=0), []
+    for metrics in history:
+        start = time.perf_counter()
+        curves.add(metrics)
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    found = summary(milliseconds)
+    print(line("LiveCurves", "a picture", "", found, None), flush=True)
+    return {"every_s": LiveCurves(1).every} | found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/bench/widgets.json"))
     parser.add_argument("--widgets", nargs="+", choices=list(CASES), default=list(CASES))
     arguments = parser.parse_args()
-    result: dict = {
+    print(f"{'widget':16} {'control':12} {'visit':7} {'moves':>5} {'p50 ms':>8} {'p95 ms':>8} limit")
+    load = [round(os.getloadavg()[0], 2)]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(playwright), args=FLAGS)
+        widgets, page = timed_in_lab(browser, arguments.widgets), timed_page(browser)
+        version = browser.version
+        browser.close()
+    curves = timed_curves()
+    hardware = describe()
+    hardware["versions"] |= {package: metadata.version(package) for package in PACKAGES} | {"chromium": version}
+    result = {
         "what": "milliseconds from key press to changed pixels in JupyterLab, headless Chromium",
         "target_p95_ms": TARGET_MS,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "cpus": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "widgets": {},
+        "load_before_and_after": [*load, round(os.getloadavg()[0], 2)],
+        "widgets": widgets,
+        "page": page,
+        "live_curves": curves,
+        "hardware": hardware,
     }
-    print(f"{'widget':16} {'control':12} {'visit':7} {'moves':>5} {'p50 ms':>8} {'p95 ms':>8} limit")
-    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
-        for name in arguments.widgets:
-            write_notebook(Path(home), name, CASES[name])
-        executable = find_browser(playwright)
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        result["browser"] = f"Chromium {browser.version}"
-        with jupyterlab(Path(home)) as address:
-            for name in arguments.widgets:
-                case = CASES[name]
-                page = open_notebook(browser, address.format(name))
-                found = run_case(page, case)
-                page.close()
-                entry: dict = {"data": case.data, "no_op": summary(found["no_op"])}
-                for visit, target in TARGET_MS.items():
-                    by_control = found["times"][visit]
-                    entry[visit] = summary([ms for each in by_control.values() for ms in each])
-                    entry[visit]["by_control"] = {c: summary(ms) for c, ms in by_control.items() if len(ms) > 1}
-                    print(line(name, "all", visit, entry[visit], target))
-                    for control, row in entry[visit]["by_control"].items():
-                        print(line("", control, visit, row, None))
-                print(line("", "no-op", "", entry["no_op"], None), flush=True)
-                result["widgets"][name] = entry
-        browser.close()
-    result["load_after"] = round(os.getloadavg()[0], 2)
-    hardware = describe()
-    hardware["versions"] |= {package: metadata.version(package) for package in PACKAGES}
-    result["hardware"] = hardware
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 
