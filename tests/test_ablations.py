@@ -136,7 +136,7 @@ def test_the_forest_draws_ours_and_the_papers_in_one_row(runs):
     assert points.get_xdata()[0] == pytest.approx(ours["mean"][0]) and "points" in ax.get_xlabel()
     said = f"SCOPE − OPD, Avg@8: {ours['mean'][0]:+.1f} ({ours.low[0]:+.1f} to {ours.high[0]:+.1f})"
     assert said in alt_forest(ours) and "over seeds and problems" in alt_forest(ours)
-    assert "1 of 1 differences have the paper's sign" in alt_forest(ours, theirs)
+    assert "1 of 1 differences share their sign" in alt_forest(ours, theirs)
     other = theirs.assign(points=-theirs.points)
     words = alt_forest(ours, other)
     assert "0 of 1" in words and f"{said}, paper {other.points[theirs.baseline == 'opd'].iloc[0]:+.1f} and" in words

@@ -82,7 +82,7 @@ def alt_forest(ours: pd.DataFrame, paper: pd.DataFrame | None = None) -> str:
             words.append(f"{said}, paper {' and '.join(f'{x:+.1f}' for x in points)}")
     start = f"Differences in percentage points with 95 % intervals over {' or '.join(dict.fromkeys(ours.holds))}."
     if paper is not None:
-        start += f" {same_sign} of {compared} differences have the paper's sign."
+        start += f" {same_sign} of {compared} differences share their sign with one of the paper's."
         start += " The others: " if words else ""
     return f"{start} {'; '.join(words)}{'.' if words else ''}".strip().replace("  ", " ")
 
