@@ -5,7 +5,7 @@ arithmetic, writing them one by one by memory; UTILISATION says what part of eit
 at the functions. Not in the model: padding (batches are sorted by length), evaluation, loading, checkpoints.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from .architectures import Architecture, attended_pairs
@@ -18,6 +18,7 @@ from .paper import TABLE_8
 UTILISATION = {"prefill": 0.45, "scoring": 0.45, "update": 0.35, "decode": 0.6}
 # The paper's verifier: seconds of its stage over 256 × 8 rollouts.
 VERIFY_SECONDS = TABLE_8["reward"][0] / 2048
+PAPER_METHODS = ("grpo", "opd", "scope")  # the columns of Table 8
 TEACHER_PLACES = ("here", "adapter", "elsewhere")
 ENGINES = ("transformers", "vllm")
 
@@ -128,6 +129,13 @@ def step_seconds(setup: Setup, work: Work) -> dict[str, float]:
         "update": update_seconds(setup, work),
     }
     return {**seconds, "total": sum(seconds.values())}
+
+
+def compared(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
+    """`step_seconds` of the same work by the methods that Table 8 has; those that cannot be, for want of a teacher, are
+    left out."""
+    methods = [name for name in PAPER_METHODS if setup.teacher or not METHODS[name].needs_teacher]
+    return {name: step_seconds(setup, replace(work, method=name)) for name in methods}
 
 
 def generation_seconds(setup: Setup, work: Work) -> float:

@@ -9,6 +9,7 @@ import yaml
 from .architectures import architecture
 from .config import ScopeConfig
 from .cost import (
+    PAPER_METHODS,
     UTILISATION,
     Setup,
     Work,
@@ -123,7 +124,7 @@ def implied(run: PaperRun) -> pd.Series:
     "generation that is fixed"        a / T_8
     """
     setup, one = run.setup, replace(run.work("opd", 256), rollouts_per_prompt=1)
-    grpo, opd, scope = range(3)  # columns of Table 8
+    grpo, opd, scope = range(len(PAPER_METHODS))
 
     def extra(stage: str, method: int) -> float:
         return (TABLE_8[stage][method] - TABLE_8[stage][opd]) / (2048 - 256)

@@ -92,8 +92,8 @@ def summary(setup: Setup, work: Work) -> str:
 
 
 def number(value: float) -> str:
-    """ "31,430", "4.8"."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    """ "31,430", "4.8", "0.45"."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2g}"
 
 
 def plan_text(setup: Setup, work: Work, steps: int) -> str:

@@ -47,11 +47,12 @@ def _sum(column: str) -> Callable[[pd.DataFrame], float]:
 
 
 def _growth(column: str) -> Callable[[pd.DataFrame], float]:
-    """Mean of the last tenth of the steps over that of the first tenth, one step at least."""
+    """Mean of the last tenth of the steps over that of the first tenth, one step at least; NaN from 0 or below."""
 
     def measure(m: pd.DataFrame) -> float:
         n = max(len(m) // 10, 1)
-        return m[column][-n:].mean() / m[column][:n].mean()
+        first = m[column][:n].mean()
+        return m[column][-n:].mean() / first if first > 0 else np.nan
 
     return measure
 

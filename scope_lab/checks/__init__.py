@@ -1,6 +1,7 @@
 """Checkers of the exercises: they run your function on small cases, and know the classic mistakes by name."""
 
 from .ablations import claim_status, holm_adjusted, interval_over_seeds, relative_gain, standard_error
+from .cost import cache_bytes, decode_seconds, scope_over_grpo, training_bytes
 from .diversity import distinct_solutions, naive_bias, paired_interval, unbiased_pass_at_k
 from .judge import Feedback, Mistake, judge
 from .loss import global_denominator, reverse_kl, surrogate_loss, teacher_path_gradient
@@ -19,11 +20,13 @@ from .weights import (
 __all__ = [
     "Feedback",
     "Mistake",
+    "cache_bytes",
     "chance_of_a_mixed_group",
     "claim_status",
     "clipped_gradient",
     "cosine",
     "count_kinds",
+    "decode_seconds",
     "distinct_solutions",
     "effective_rollouts",
     "equal_length_bonus",
@@ -43,6 +46,7 @@ __all__ = [
     "response_perplexity",
     "reverse_kl",
     "route",
+    "scope_over_grpo",
     "standard_error",
     "student_path_weights",
     "surrogate_loss",
@@ -52,6 +56,7 @@ __all__ = [
     "teacher_path_gradient",
     "teacher_path_weights",
     "teacher_rows",
+    "training_bytes",
     "unbiased_pass_at_k",
     "weights_without_failed_calls",
 ]

@@ -1,6 +1,7 @@
 """One function a figure: data in, a matplotlib Figure out, and beside it a function that says the figure in words."""
 
 from .ablations import alt_by_seed, alt_forest, alt_small_sets, plot_by_seed, plot_forest, plot_small_sets
+from .cost import alt_cost, alt_ratios, alt_table_8, plot_cost, plot_ratios, plot_table_8
 from .data_card import alt_data_card, plot_data_card
 from .diversity import (
     alt_by_difficulty,
@@ -15,10 +16,20 @@ from .diversity import (
     plot_training,
 )
 from .evaluation import alt_pass_at_k, plot_pass_at_k
+from .health import alt_gallery, plot_gallery
 from .kl import alt_kl_directions, alt_sampled_kl, plot_kl_directions, plot_sampled_kl
 from .perplexity import alt_length_effect, alt_perplexities, plot_length_effect, plot_perplexities
 from .recovery import alt_recovery, plot_recovery
 from .reference import alt_departures, alt_effects, alt_packing, plot_departures, plot_effects, plot_packing
+from .results import (
+    alt_entropies,
+    alt_methods,
+    alt_taus,
+    claim_figures,
+    plot_entropies,
+    plot_methods,
+    plot_taus,
+)
 from .routing import (
     alt_group_kinds,
     alt_kind_shares,
@@ -44,58 +55,73 @@ from .weights import (
 __all__ = [
     "alt_by_difficulty",
     "alt_by_seed",
+    "alt_cost",
     "alt_data_card",
     "alt_departures",
     "alt_diversity",
     "alt_effective_sample_size",
     "alt_effects",
+    "alt_entropies",
     "alt_estimator_bias",
     "alt_flow",
     "alt_forest",
+    "alt_gallery",
     "alt_group_kinds",
     "alt_group_weights",
     "alt_history",
     "alt_kind_shares",
     "alt_kl_directions",
     "alt_length_effect",
+    "alt_methods",
     "alt_metric",
     "alt_packing",
     "alt_pass_at_k",
     "alt_perplexities",
     "alt_pushes",
+    "alt_ratios",
     "alt_recovery",
     "alt_sampled_kl",
     "alt_small_sets",
     "alt_solved_tau",
     "alt_success_counts",
+    "alt_table_8",
     "alt_tau_curves",
+    "alt_taus",
     "alt_training",
+    "claim_figures",
     "plot_by_difficulty",
     "plot_by_seed",
+    "plot_cost",
     "plot_data_card",
     "plot_departures",
     "plot_diversity",
     "plot_effective_sample_size",
     "plot_effects",
+    "plot_entropies",
     "plot_estimator_bias",
     "plot_flow",
     "plot_forest",
+    "plot_gallery",
     "plot_group_kinds",
     "plot_group_weights",
     "plot_history",
     "plot_kind_shares",
     "plot_kl_directions",
     "plot_length_effect",
+    "plot_methods",
     "plot_metric",
     "plot_packing",
     "plot_pass_at_k",
     "plot_perplexities",
     "plot_pushes",
+    "plot_ratios",
     "plot_recovery",
     "plot_sampled_kl",
     "plot_small_sets",
     "plot_solved_tau",
     "plot_success_counts",
+    "plot_table_8",
     "plot_tau_curves",
+    "plot_taus",
     "plot_training",
 ]

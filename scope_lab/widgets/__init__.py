@@ -1,6 +1,7 @@
 """Sliders and menus of the lessons: thin ipywidgets shells over `scope_lab.plots` and `scope_lab.explore`."""
 
 from .browser import RolloutBrowser
+from .cost import CostCalculator
 from .panel import Frames, Panel
 from .pass_at_k import PassAtKExplorer
 from .reference import DeparturePanel
@@ -9,6 +10,7 @@ from .training import LiveCurves, RunExplorer
 
 __all__ = [
     "TAUS",
+    "CostCalculator",
     "DeparturePanel",
     "Frames",
     "LiveCurves",

@@ -1,0 +1,100 @@
+"""The model beside recorded runs and beside Table 8: near enough to plan with, and what the table itself says."""
+
+import pytest
+
+from scope_lab.cost_check import COMPARED, STAGES, PaperRun, implied, predicted_stages, recorded_stages, table_8
+from scope_lab.devices import GIB, Device
+from scope_lab.diversity import recorded_runs
+from scope_lab.errors import InputError
+from scope_lab.models import DATA
+from scope_lab.paper import TABLE_8
+from scope_lab.plots.cost import alt_ratios, alt_table_8, paper_stages, plot_ratios, plot_table_8
+
+# One core of the machine that recorded them, as `probe` saw it between 0.08 and 0.2 TFLOP/s on different days.
+CORE = Device("a core", 1.3e11, 1.1e10, 16 * GIB, 2.2e-4, "cpu")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return recorded_runs(DATA / "runs")
+
+
+@pytest.fixture(scope="module")
+def stages(runs):
+    return predicted_stages(runs, DATA / "runs", CORE), recorded_stages(runs)
+
+
+def test_recorded_stages_are_medians_of_the_metrics(runs):
+    table = recorded_stages(runs)
+    scope = next(run for run in runs if run.method == "scope").metrics
+    assert list(table.columns) == list(STAGES)
+    assert table.loc["scope", "teacher"] == scope.seconds_teacher.median()
+    assert table.loc["scope", "total"] == scope.seconds.median()
+
+
+def test_predictions_are_within_a_factor_of_two_and_a_half_of_what_was_recorded(stages):
+    predicted, measured = stages
+    assert list(predicted.index) == list(measured.index)
+    ratio = (predicted / measured)[["generation", "update", "total"]]
+    ratio = ratio.join((predicted / measured).loc[["opd", "scope"], "teacher"]).stack()
+    assert ratio.min() > 0.4 and ratio.max() < 2.5
+
+
+def test_predictions_put_methods_in_the_recorded_order(stages):
+    predicted, measured = (table.loc[["psr", "grpo", "scope", "opd"], "total"] for table in stages)
+    assert predicted.is_monotonic_increasing
+    assert measured.loc[["psr", "grpo"]].max() < measured.loc[["scope", "opd"]].min()
+
+
+def test_table_8_stands_beside_the_model():
+    table = table_8(PaperRun(3000))
+    assert list(table.index) == list(COMPARED)
+    assert table["scope", "paper"]["teacher scoring"] == 200.0 and table["grpo", "model"]["teacher scoring"] == 0
+    # Eight times the rollouts: arithmetic grows eightfold, waiting for the longest response does not.
+    assert table["grpo", "model"]["actor update"] == pytest.approx(8 * table["opd", "model"]["actor update"], rel=0.03)
+    assert table["grpo", "model"]["generation"] < 3 * table["opd", "model"]["generation"]
+
+
+def test_longer_responses_and_slower_devices_cost_more():
+    short, long = (table_8(PaperRun(n))["scope", "model"] for n in (2000, 6000))
+    assert (long > short).all()
+    fast = table_8(PaperRun(2000, on="h100"))["scope", "model"]
+    assert (fast < short).all()
+
+
+def test_what_table_8_implies_whatever_the_lengths():
+    for tokens in (1000, 8000):
+        said = implied(PaperRun(tokens))
+        extra = {
+            stage: (TABLE_8[stage][0] - TABLE_8[stage][1]) / 1792
+            for stage in ("actor update", "old log-prob", "generation")
+        }
+        assert said["update / old log-prob"] == pytest.approx(extra["actor update"] / extra["old log-prob"])
+        # Forward and backward with checkpointing are four forward passes.
+        assert 4 < said["update / old log-prob"] < 5
+        assert said["decode step, ms"] == pytest.approx(1e3 * (164.5 - 256 * extra["generation"]) / 12_288)
+        assert said["decode step, ms"] > 5 * said["decode step by bandwidth, ms"]
+        assert 0.5 < said["generation that is fixed"] < 0.6
+
+
+def test_lengths_decide_what_the_machines_must_have_done():
+    short, long = implied(PaperRun(2000)), implied(PaperRun(8000))
+    shares = [name for name in short.index if name.endswith("share of peak")]
+    assert (long[shares] > 3 * short[shares]).all()
+    assert long["teacher, share of peak"] > 1  # four A100 could not have read so much: shorter, or other GPUs
+
+
+def test_gpus_must_share_the_prompts():
+    with pytest.raises(InputError, match="gpus: found 12, accepted a divisor of 256"):
+        table_8(PaperRun(2000, training_gpus=12))
+
+
+def test_figures_say_what_they_show(stages):
+    predicted, measured = stages
+    paper = paper_stages()
+    assert paper.loc["scope"].sum() / paper.loc["grpo"].sum() == pytest.approx(1.40, abs=0.005)
+    assert "SCOPE 1.40 times" in alt_table_8(measured)
+    assert len(plot_table_8(measured).axes) == 2
+    ratio = predicted.loc["scope", "update"] / measured.loc["scope", "update"]
+    assert f"{ratio:.2f}"[:3] in alt_ratios(predicted, measured)
+    assert len(plot_ratios(predicted, measured).axes[0].lines) == len(predicted) + 1

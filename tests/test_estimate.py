@@ -1,0 +1,112 @@
+"""`scope-lab plan`: what it prints, what it assumes, and what it refuses, in one line each."""
+
+import re
+
+import pytest
+
+from scope_lab.cli import build_parser, main
+from scope_lab.config import build_config
+from scope_lab.cost import Work
+from scope_lab.devices import DEVICES
+from scope_lab.errors import InputError
+from scope_lab.estimate import duration, number, plan_of, setup_from, size, work_from
+
+PAIR = ["plan", "--student", "qwen3-1.7b", "--teacher", "qwen3-8b", "--max-new-tokens", "2048"]
+
+
+def printed(capsys, *words: str) -> str:
+    assert main(list(words)) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys, *words: str) -> str:
+    assert main(list(words)) == 2
+    out = capsys.readouterr()
+    assert out.err.count("\n") == 1 and out.out == ""
+    return out.err
+
+
+def test_a_pair_of_named_sizes_on_a_named_device(capsys):
+    said = printed(capsys, *PAIR, "--on", "h100", "--gradient-checkpointing", "--sequences-per-batch", "64")
+    assert "student   qwen3-1.7b, 1.72 B parameters; all weights train" in said
+    assert "teacher   qwen3-8b, 8.19 B parameters; on the same device" in said
+    assert "response 1,024 (longest 2,048), 50% wrong" in said
+    seconds = {stage: float(s.replace(",", "")) for stage, s in re.findall(r"^  (\w+) +([\d.,]+)$", said, re.M)}
+    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"], rel=0.01)
+    assert "fits on h100: 68.6 GiB of 80.0 GiB" in said and "100 steps: " in said
+
+
+def test_what_does_not_fit_comes_with_a_way_out(capsys):
+    said = printed(capsys, *PAIR, "--on", "a100-40")
+    assert "does not fit on a100-40" in said
+    assert "this would do: lora_rank 16, gradient_checkpointing, sequences_per_batch 16" in said
+
+
+def test_a_bundled_pair_is_measured_here(capsys):
+    said = printed(capsys, "plan", "--pair", "countdown", "--on", "cpu", "--response-tokens", "22", "--wrong", "0.86")
+    assert "student   countdown-student, 0.3 M parameters" in said
+    assert re.search(r"prompt 1\d(\.\d+)? tokens, response 22 \(longest 30\), 86% wrong", said)
+    assert re.search(r"device    CPU, \d+ threads?: [\d.]+ TFLOP/s float32", said)
+    assert "fits on CPU" in said
+
+
+def test_every_setting_of_a_run_can_be_given(capsys):
+    said = printed(capsys, *PAIR, "--on", "h100", "--lora-rank", "16", "--method", "grpo", "--steps", "7")
+    assert "a LoRA adapter of rank 16 trains" in said and "step      grpo" in said
+    assert "teacher   none" in said and "\n7 steps: " in said
+
+
+@pytest.mark.parametrize(
+    "words, error",
+    [
+        (["--on", "abacus"], "on: found 'abacus', accepted h100"),
+        (["--wrong", "2"], "wrong: found 2.0, accepted a share between 0 and 1"),
+        (["--response-tokens", "4000"], "response_tokens: found 4000, accepted at most 2048"),
+        (["--max-new-tokens", "99999"], "in the context of qwen3-1.7b, 40960"),
+        (["--student", "unheard/of"], "the sizes of unheard/of are not known here"),
+        (["--teacher-at", "adapter"], "teacher_at: adapter needs lora_rank above 0"),
+        (["--teacher-at", "home"], "--teacher-at: invalid choice"),
+        (["--tau", "-1"], "tau: found -1"),
+        (["--prompts-per-step", "many"], "prompts_per_step: found 'many'"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(capsys, words, error):
+    assert error in refused(capsys, *PAIR, "--on", "h100", *words)
+
+
+def test_without_a_task_the_longest_response_must_be_named(capsys):
+    said = refused(capsys, "plan", "--student", "qwen3-1.7b", "--teacher", "qwen3-8b", "--on", "h100")
+    assert "max_new_tokens: found nothing" in said
+
+
+def test_without_a_pair_there_is_nothing_to_plan(capsys):
+    assert "pair: set pair, or both student and teacher" in refused(capsys, "plan", "--on", "h100")
+
+
+def test_a_recipe_gives_the_same_setup_as_its_config():
+    parsed = build_parser().parse_args(["plan", "--recipe", "one_gpu", "--on", "h100"])
+    setup, work, config = plan_of(parsed)
+    assert config == build_config("one_gpu", {})
+    assert (setup, work) == (setup_from(config, DEVICES["h100"]), work_from(config))
+    assert setup.mixed and work.rollouts == 256 and work.prompt_tokens == Work.prompt_tokens
+
+
+def test_an_adapter_teacher_on_the_students_base_holds_no_weights_of_its_own():
+    config = build_config("laptop", {})
+    setup = setup_from(config, DEVICES["laptop"])
+    assert setup.teacher_at == "adapter" and setup.lora_rank == 16 and not setup.mixed
+    assert setup_from(config, DEVICES["h100"]).mixed
+
+
+def test_a_file_of_problems_that_is_not_there_is_told():
+    config = build_config(None, {"student": "qwen3-1.7b", "teacher": "qwen3-8b", "task": "nowhere.jsonl"})
+    with pytest.raises(InputError, match=r"nowhere.jsonl is not a file"):
+        work_from(config)
+
+
+def test_words_for_numbers():
+    assert [number(x) for x in (31_430.4, 4.84, 0.446)] == ["31,430", "4.84", "0.45"]
+    assert [size(x) for x in (51.6 * 2**30, 244 * 2**20)] == ["51.6 GiB", "244 MiB"]
+    assert [duration(x) for x in (12.3, 600, 7200, 300_000)] == [
+        "12.3 seconds", "10.0 minutes", "2.0 hours", "3.5 days",
+    ]  # fmt: skip
