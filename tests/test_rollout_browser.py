@@ -1,9 +1,8 @@
-"""The rollout browser set from Python: cells hold the package's numbers, Reset restores, moves are quick and flat."""
+"""The rollout browser set from Python: cells hold the package's numbers, moves are quick."""
 
 import html
 import re
 import time
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from test_plots import make_rollouts
 from scope_lab.explore_routing import Recording, pushes
 from scope_lab.models import DATA
 from scope_lab.plots.routing import METHODS, short
-from scope_lab.widgets import Frames, RolloutBrowser
+from scope_lab.widgets import RolloutBrowser
 from scope_lab.widgets.browser import table_lines
 
 
@@ -82,17 +81,6 @@ def test_rollouts_without_a_verdict_are_marked_and_pushed_by_opd_alone(scored): 
         assert empty == (method != "opd")
 
 
-def test_reset_restores_the_same_state(browser):
-    controls = (browser.kind, browser.prompt, browser.rollout, browser.colour)
-    start = [c.value for c in controls], browser.picture.value, browser.status.value
-    browser.kind.value, browser.colour.value = "all correct", "student"
-    browser.rollout.value = browser.rollout.max
-    assert browser.picture.value != start[1]
-    browser.frames = Frames()
-    browser.reset.click()
-    assert ([c.value for c in controls], browser.picture.value, browser.status.value) == start
-
-
 def test_a_task_is_chosen_where_there_are_several(scored):  # noqa: F811
     one = Recording.of(scored)
     file = DATA / "rollouts" / "countdown.parquet"
@@ -114,13 +102,6 @@ def test_the_table_can_be_read_aloud_and_controls_have_names(browser):
     assert browser.picture.value.count('scope="row"') >= 6
     for control in (browser.kind, browser.prompt, browser.rollout, browser.colour, browser.reset):
         assert control.description and control.tooltip
-
-
-def test_a_static_reader_gets_a_picture_and_words(browser):
-    data, metadata = browser._repr_mimebundle_()
-    assert {"image/png", "text/plain"} <= data.keys()
-    assert metadata["image/png"]["alt"] == data["text/plain"]
-    assert data["text/plain"] in html.unescape(browser.status.value)
 
 
 def test_what_stands_in_a_response_cannot_become_markup(scored):  # noqa: F811
@@ -147,23 +128,12 @@ def test_long_responses_go_on_a_new_line():
     assert table_lines(["x" * 500, "y"]) == [slice(0, 1), slice(1, 2)]
 
 
-def test_moves_are_quick_and_memory_stays_flat():
+def test_a_move_is_quick():
     browser = RolloutBrowser(Recording.load(DATA / "rollouts" / "countdown.parquet", rollouts_per_prompt=8))
-    browser.frames = Frames(size=16)
     times = []
-
-    def move(times_over: int) -> None:
-        for i in range(times_over):
-            start = time.perf_counter()
-            browser.prompt.value = 1 + i % len(browser.groups)
-            times.append(time.perf_counter() - start)
-
-    move(150)
+    for i in range(100):
+        start = time.perf_counter()
+        browser.prompt.value = 1 + i % len(browser.groups)
+        times.append(time.perf_counter() - start)
     # Several times what a free core needs: this finds a figure drawn from new, not a busy machine.
     assert np.median(times) < 0.1
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    move(80)
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert after - before < 3e6 and len(browser.frames) == 16

@@ -25,8 +25,11 @@ def smooth(values, window: int) -> np.ndarray:
 
 
 def round_ends(low: float, high: float) -> tuple[float, float]:
-    """Round numbers around a range that may be empty or NaN: an axis from one to the other seldom changes."""
-    ends = TICKS.tick_values(*(np.nan_to_num([low, high], nan=0.0) if low < high else (0.0, 1.0)))
+    """Round numbers around a range, so that an axis between them seldom changes. The range may be one number or NaN."""
+    if not low < high:
+        low = float(np.nan_to_num(low))
+        high = low + 1
+    ends = TICKS.tick_values(low, high)
     return float(ends[0]), float(ends[-1])
 
 
