@@ -79,6 +79,7 @@ class ScopeTrainer:
             student=config.student,
             teacher=config.teacher,
             device=device,
+            dtype="bfloat16" if bf16 and config.lora_rank else "float32",  # a base that does not train needs no more
             teacher_dtype="bfloat16" if bf16 else "float32",
             allow_mismatch=config.allow_mismatch,
             with_teacher=teacher is None and self.spec.needs_teacher and not shared,
