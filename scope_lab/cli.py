@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .commands import add_inspect, add_models, add_recover, add_sweep
+from .commands import add_inspect, add_models, add_recover, add_results, add_sweep
 from .errors import InputError
 from .estimate import add_plan
 
@@ -83,6 +83,7 @@ def build_parser() -> Parser:
     compare.add_argument("--figure", metavar="FILE.png", help="also draw Pass@k of all")
 
     add_sweep(commands, _command)
+    add_results(commands, _command)
     add_plan(commands, _command, _add_settings)
     add_inspect(commands, _command)
     add_recover(commands, _command)
@@ -141,7 +142,9 @@ def _add_model_and_sampling(parser: argparse.ArgumentParser, samples: int, split
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--problem-seed", type=int, default=0, help="which problems of the split [0]")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
-    parser.add_argument("--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]")
+    parser.add_argument(
+        "--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]"
+    )
     parser.add_argument("--batch-size", type=int, help="sequences generated at a time [the pair's, else 256]")
 
 
@@ -213,7 +216,14 @@ def _model_and_task(parsed):
     temperature = parsed.temperature or recipe.get("temperature", 0.6)
     limit = parsed.max_new_tokens or recipe.get("max_new_tokens") or task.max_new_tokens
     sampling = Sampling(temperature, parsed.top_p, parsed.top_k, limit, parsed.seed)
-    return load_model(name, device=parsed.device, dtype=parsed.dtype), load_tokenizer(name), name, task, problems, sampling
+    return (
+        load_model(name, device=parsed.device, dtype=parsed.dtype),
+        load_tokenizer(name),
+        name,
+        task,
+        problems,
+        sampling,
+    )
 
 
 def _bar(description: str):

@@ -1,4 +1,4 @@
-"""The subcommands `scope-lab sweep`, `models`, `inspect` and `recover`; cli.py has the others."""
+"""The subcommands `scope-lab sweep`, `results`, `models`, `inspect` and `recover`; cli.py has the others."""
 
 import json
 import time
@@ -42,6 +42,26 @@ def run_sweep(parsed) -> int:
     if outcome.interrupted:
         print("stopped; the same command goes on")
     return 1 if outcome.failed or outcome.interrupted else 0
+
+
+def add_results(commands, add) -> None:
+    parser = add(commands, "results", "what the runs of a plan say: tables, figures, a verdict a claim", run_results)
+    parser.add_argument("plan", nargs="?", default="countdown", metavar="NAME|PLAN.yaml", help="[countdown]")
+    parser.add_argument("--runs", metavar="FOLDER", help="of the run folders; default: what the plan says")
+    parser.add_argument("--out", metavar="FOLDER", help="default: data/results of the clone")
+
+
+def run_results(parsed) -> None:
+    from .models import DATA
+    from .report import make_results
+    from .verdicts import lines
+
+    found, files = make_results(parsed.plan, parsed.runs, parsed.out or DATA / "results")
+    print(f"{len(found.recorded.runs)} of {found.recorded.planned} runs of {found.plan} are recorded")
+    for line in lines(found.primary).to_dict("records"):
+        seeds = f"{line['seeds']:.0f} seeds" if line["seeds"] >= 0 else ""
+        print(f"{line['claim']}  {line['line']:42}{line['verdict']:16}{seeds}")
+    print(*files, sep="\n")
 
 
 def add_models(commands, add) -> None:
@@ -144,7 +164,9 @@ def add_recover(commands, add) -> None:
     parser.add_argument("--max-new-tokens", type=int, help="of a completion; default: the rollouts' own limit")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
-    parser.add_argument("--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]")
+    parser.add_argument(
+        "--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]"
+    )
     parser.add_argument("--batch-size", type=int, help="sequences at a time [what the pair's recipe says, else 256]")
     parser.add_argument("--out", metavar="NAME", required=True, help="writes NAME.json, NAME.parquet and NAME.png")
 

@@ -73,6 +73,22 @@ def contrast(values_SP, level: float = 0.95) -> Contrast:
     return Contrast(mean, Interval(mean - reach, mean + reach), 2 * t_chance(-abs(mean) / error, df))
 
 
+def contrast_of_seeds(values_S, level: float = 0.95) -> Contrast:
+    """Mean of one number a seed, by Student's t; interval and p are NaN for a single seed.
+
+    For what has no problems, like the entropy of a training step.
+    """
+    values_S = np.asarray(values_S, dtype=float)
+    mean, S = float(values_S.mean()), len(values_S)
+    interval = over_seeds(values_S[:, None], level)
+    if S < 2:
+        return Contrast(mean, interval, math.nan)
+    error = float(values_S.std(ddof=1)) / math.sqrt(S)
+    if error == 0:
+        return Contrast(mean, interval, float(mean == 0))
+    return Contrast(mean, interval, 2 * t_chance(-abs(mean) / error, S - 1))
+
+
 def bootstrap_over_both(values_SP, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0) -> Interval:
     """Percentile bootstrap interval of the mean, seeds and problems both drawn anew; NaN for a single seed.
 
@@ -97,6 +113,7 @@ def relative(ours_SP, theirs_SP, level: float = 0.95, n_resamples: int = 10_000,
     return float(ours_SP.mean() / theirs_SP.mean() - 1), _middle(means[0] / means[1] - 1, level)
 
 
+@lru_cache(maxsize=2)
 def resampled_shares(shape: tuple[int, ...], n_resamples: int, seed: int) -> list[np.ndarray]:
     """For each axis, how often each of its entries is drawn, over its length: (R, S) and (R, P), rows sum to 1."""
     rng = np.random.default_rng(seed)

@@ -1,0 +1,74 @@
+"""README's first table: what training does to Avg, Pass and variety, from as many seeds as every method has."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .ablations import FinishedRun, finished_runs, method_name
+from .diversity import ORDER, recorded_runs
+from .evaluation import bootstrap_interval
+from .seeds import contrast
+
+EXTRA = "opd-one"  # the paper's OPD, shown where it has the same seeds
+
+
+def headline_runs(folder: str | Path, task: str = "countdown") -> list[FinishedRun]:
+    """Runs of the five methods with the same seeds, two or more, where the task's plan has them; else the single runs.
+
+    folder  the one that holds TASK/VARIANT-seedN (a plan's) and TASK-METHOD-seed0 (single)
+    """
+    planned = finished_runs(folder, task) if Path(folder, task).is_dir() else []
+    seeds = {method: {run.seed for run in planned if run.method == method} for method in (*ORDER, EXTRA)}
+    shared = set.intersection(*(seeds[method] for method in ORDER))
+    if len(shared) < 2:
+        return [FinishedRun(run.method, run.seed, run.before, run.after) for run in recorded_runs(folder, task)]
+    order = [*ORDER[:-1], *([EXTRA] if shared <= seeds[EXTRA] else []), ORDER[-1]]
+    chosen = [run for run in planned if run.method in order and run.seed in shared]
+    return sorted(chosen, key=lambda run: (order.index(run.method), run.seed))
+
+
+def headline_text(runs: Sequence[FinishedRun]) -> str:
+    """The table in Markdown, after a sentence on where its numbers come from and before one on what they show."""
+    before, n = runs[0].before, runs[0].before.n_samples
+    start = {name: values.mean() for name, values in before.metrics().items()}
+    seeds = sorted({run.seed for run in runs})
+    several = len(seeds) > 1
+    trained = f"Means of {len(seeds)} seeds a method" if several else f"One run a method, seed {seeds[0]}"
+    luck = "over seeds and problems" if several else "over problems, by paired bootstrap"
+    rows, paradox = [], []
+    for method in dict.fromkeys(run.method for run in runs):
+        cells, ends = [], {}
+        for metric in ("pass@1", f"pass@{n}", "distinct"):
+            after_SP = np.stack([run.after.metrics()[metric] for run in runs if run.method == method])
+            gain_SP = after_SP - before.metrics()[metric]
+            ends[metric] = contrast(gain_SP).interval if several else bootstrap_interval(gain_SP[0])
+            scale, digits, unit = (1, 2, "") if metric == "distinct" else (100, 1, "%")
+            change, low, high = (f"{x * scale:+.{digits}f}" for x in (gain_SP.mean(), *ends[metric]))
+            cells.append(f"{after_SP.mean() * scale:.{digits}f}{unit} ({change} [{low}, {high}])")
+        rows.append(f"| {method_name(method)} | {' | '.join(cells)} |")
+        if ends["pass@1"][0] > 0 and ends[f"pass@{n}"][1] < 0:
+            paradox.append(method_name(method))
+    return "\n".join(
+        [
+            f"{trained}, {len(before.problem_ids)} {before.split} problems × {n} samples at temperature "
+            f"{before.settings['temperature']:g}; in brackets the change with its 95 % interval, {luck}.",
+            "",
+            f"| after training by | Avg@{n} = Pass@1 | Pass@{n} | distinct correct solutions a problem |",
+            "|---|---|---|---|",
+            f"| nothing (the student) | {start['pass@1']:.1%} | {start[f'pass@{n}']:.1%} | {start['distinct']:.2f} |",
+            *rows,
+            "",
+            _read(paradox, several, n),
+        ]
+    )
+
+
+def _read(paradox: list[str], several: bool, n: int) -> str:
+    shown = f"Pass@1 rises and Pass@{n} falls, the Pass@k paradox, after {' and '.join(paradox)}. " if paradox else ""
+    if several:
+        return shown + "Each method against each, and every claim of the paper: [CLAIMS.md](data/results/CLAIMS.md)."
+    return (
+        f"{shown}One seed says nothing about which of OPD and SCOPE is better, and intervals over problems do not hold "
+        "the spread over seeds."
+    )
