@@ -146,11 +146,16 @@ class Evaluation:
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """One value a problem for each metric: avg@n, pass@k for k = 1, 2, 4, … n, distinct, entropy."""
+        """One value a problem for each metric: avg@n, pass@k for k = 1, 2, 4, … n, mixed@n, distinct, entropy.
+
+        mixed@n is 1 where some of the n samples are correct and some are not: only there do groups teach by contrast.
+        """
         n = self.n_samples
         values = {f"avg@{n}": np.asarray(avg_at_k(self.n_correct, n, n))}
         for k in powers_of_two(n):
             values[f"pass@{k}"] = np.asarray(pass_at_k(self.n_correct, n, k))
+        correct = np.array(self.n_correct)
+        values[f"mixed@{n}"] = ((correct > 0) & (correct < n)).astype(float)
         values["distinct"] = np.array(self.n_distinct, dtype=float)
         values["entropy"] = np.array(self.answer_entropy)
         return values

@@ -135,9 +135,10 @@ def test_evaluation_by_hand():
 def test_metrics_and_summary_by_hand():
     evaluation = Evaluation.of(verified(BY_HAND), "student", "test")
     metrics = {name: values.tolist() for name, values in evaluation.metrics().items()}
-    assert [*metrics] == ["avg@4", "pass@1", "pass@2", "pass@4", "distinct", "entropy"]
+    assert [*metrics] == ["avg@4", "pass@1", "pass@2", "pass@4", "mixed@4", "distinct", "entropy"]
     assert metrics["avg@4"] == metrics["pass@1"] == pytest.approx([0.75, 0, 1])
     assert metrics["pass@2"] == pytest.approx([1, 0, 1])
+    assert metrics["mixed@4"] == [1, 0, 0]
     assert metrics["distinct"] == [2, 0, 1]
     summary = evaluation.summary()
     assert summary.loc["avg@4", "mean"] == pytest.approx(1.75 / 3)
