@@ -292,7 +292,7 @@ def run_rollout(parsed) -> None:
     rollouts.student = name
     if teacher is not None and teacher_name:
         rollouts.teacher = teacher_name
-        scorer = LocalTeacher(teacher, teacher_name)
+        scorer = LocalTeacher(teacher, teacher_name, progress=_bar("score"))
         rollouts.teacher_logp_BT = scorer.score(rollouts, torch.arange(len(rollouts)), sampling.scored_at)
     rollouts.save(parsed.out, tokenizer)
     finished.remove()

@@ -211,7 +211,7 @@ def run_recover(parsed) -> None:
     wrong = with_prompts(choose_wrong(rollouts, parsed.wrong, parsed.seed), tokenizer)
     if wrong.teacher != teacher_name:
         wrong.teacher_logp_BT = wrong.teacher_logp_BT * float("nan")
-    score_missing(wrong, LocalTeacher(model, teacher_name))
+    score_missing(wrong, LocalTeacher(model, teacher_name, progress=bar("score")))
     frame = recover(
         model,
         tokenizer,

@@ -1,5 +1,7 @@
 """A teacher in the same process: scores only the rollouts asked for, sorted by length, without gradient."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
 
@@ -10,17 +12,24 @@ from ..rollouts import Rollouts, as_rows
 class LocalTeacher:
     """Wraps any causal language model. `tokens_per_batch` bounds padded tokens, prompt included, of one forward.
 
-    By default that is 16,384, fewer for a large vocabulary: one (tokens, V) tensor then holds at most 512 MB.
+    By default that is 16,384, fewer for a large vocabulary. `progress` goes around the batches of a call.
     """
 
-    def __init__(self, model, name: str = "", tokens_per_batch: int | None = None):
+    def __init__(
+        self,
+        model,
+        name: str = "",
+        tokens_per_batch: int | None = None,
+        progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+    ):
         self.model = model
         self.name = name or model.name_or_path
         self.tokens_per_batch = tokens_per_batch or default_tokens_per_batch(model)
+        self.progress = progress
 
     def score(self, rollouts: Rollouts, rows: Tensor, temperature: float) -> Tensor:
         """Log-probs (len(rows), T) of those rollouts' tokens at `temperature`, float32 nats; NaN where masked."""
-        return score(self.model, rollouts, rows, temperature, self.tokens_per_batch)
+        return score(self.model, rollouts, rows, temperature, self.tokens_per_batch, self.progress)
 
 
 def default_tokens_per_batch(model) -> int:
@@ -28,13 +37,20 @@ def default_tokens_per_batch(model) -> int:
 
 
 @torch.no_grad()
-def score(model, rollouts: Rollouts, rows: Tensor, temperature: float, tokens_per_batch: int = 16_384) -> Tensor:
+def score(
+    model,
+    rollouts: Rollouts,
+    rows: Tensor,
+    temperature: float,
+    tokens_per_batch: int = 16_384,
+    progress: Callable[[Iterable], Iterable] = lambda batches: batches,
+) -> Tensor:
     """Log-probabilities of some rollouts under any model. With teacher = student the two agree to the last bit."""
     rows = as_rows(rows)
     was_training = model.training
     model.eval()
     logp_BT = torch.full((len(rollouts), rollouts.mask_BT.shape[1]), torch.nan)
-    for batch in rollouts.batches(rows, tokens_per_batch):
+    for batch in progress(rollouts.batches(rows, tokens_per_batch)):
         inputs = rollouts.model_input(batch).to(model.device)
         scored = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response, temperature)
         logp_BT[batch, : inputs.n_response] = scored.float().where(inputs.mask_BT, torch.nan).cpu()
