@@ -274,7 +274,7 @@ def exploratory(found: Findings) -> list[str]:
             [[str(name), *(f"{row[end]:.3g}" for end in ("first", "last"))] for name, row in found.signals.iterrows()],
         ),
     ]
-    if found.gradients:
+    if found.gradients and np.isfinite(found.gradients["cosine"]):
         student, teacher, cosine = (found.gradients[name] for name in ("student", "teacher", "cosine"))
         text += [
             "Gradients of both paths, of one step on recorded rollouts of the untrained student: the student path's is "

@@ -1,5 +1,6 @@
 """Why SCOPE does or does not beat OPD: what its runs logged. Looked at afterwards: it suggests, and decides nothing."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,7 +88,8 @@ def by_difficulty(runs: Sequence[FinishedRun], baselines: Sequence[str] = ("opd-
 def path_gradients(model, rollouts: Rollouts, tau: float = 1.0) -> dict[str, float]:
     """Of one SCOPE step on these rollouts, scored by the teacher: the gradient of each path by itself.
 
-    Returns student and teacher, the gradients' lengths, and cosine, that of the angle between them.
+    Returns student and teacher, the gradients' lengths, and cosine, that of the angle between them: NaN where a path is
+    empty.
     """
     found = rollout_coefficients(
         METHODS["scope"],
@@ -102,5 +104,6 @@ def path_gradients(model, rollouts: Rollouts, tau: float = 1.0) -> dict[str, flo
     rows, nothing_B = range(len(rollouts)), torch.zeros_like(found.reward_B)
     student_N = loss_gradient(model, rollouts, rows, found.reward_B, nothing_B)
     teacher_N = loss_gradient(model, rollouts, rows, nothing_B, found.distill_B, rollouts.teacher_logp_BT)
-    lengths = {"student": float(student_N.norm()), "teacher": float(teacher_N.norm())}
-    return {**lengths, "cosine": float(student_N @ teacher_N) / (lengths["student"] * lengths["teacher"])}
+    student, teacher = float(student_N.norm()), float(teacher_N.norm())
+    both = student * teacher
+    return {"student": student, "teacher": teacher, "cosine": float(student_N @ teacher_N) / both if both else math.nan}

@@ -49,26 +49,25 @@ def headline_text(runs: Sequence[FinishedRun]) -> str:
         rows.append(f"| {method_name(method)} | {' | '.join(cells)} |")
         if ends["pass@1"][0] > 0 and ends[f"pass@{n}"][1] < 0:
             paradox.append(method_name(method))
-    return "\n".join(
-        [
-            f"{trained}, {len(before.problem_ids)} {before.split} problems × {n} samples at temperature "
-            f"{before.settings['temperature']:g}; in brackets the change with its 95 % interval, {luck}.",
-            "",
-            f"| after training by | Avg@{n} = Pass@1 | Pass@{n} | distinct correct solutions a problem |",
-            "|---|---|---|---|",
-            f"| nothing (the student) | {start['pass@1']:.1%} | {start[f'pass@{n}']:.1%} | {start['distinct']:.2f} |",
-            *rows,
-            "",
-            _read(paradox, several, n),
-        ]
-    )
+    lines = [
+        f"{trained}, {len(before.problem_ids)} {before.split} problems × {n} samples at temperature "
+        f"{before.settings['temperature']:g}; in brackets the change with its 95 % interval, {luck}.",
+        "",
+        f"| after training by | Avg@{n} = Pass@1 | Pass@{n} | distinct correct solutions a problem |",
+        "|---|---|---|---|",
+        f"| nothing (the student) | {start['pass@1']:.1%} | {start[f'pass@{n}']:.1%} | {start['distinct']:.2f} |",
+        *rows,
+        "",
+        _read(paradox, several, n),
+    ]
+    return "\n".join(lines).rstrip()
 
 
 def _read(paradox: list[str], several: bool, n: int) -> str:
-    shown = f"Pass@1 rises and Pass@{n} falls, the Pass@k paradox, after {' and '.join(paradox)}. " if paradox else ""
-    if several:
-        return shown + "Each method against each, and every claim of the paper: [CLAIMS.md](data/results/CLAIMS.md)."
-    return (
-        f"{shown}One seed says nothing about which of OPD and SCOPE is better, and intervals over problems do not hold "
-        "the spread over seeds."
-    )
+    shown = [f"Pass@1 rises and Pass@{n} falls, the Pass@k paradox, after {' and '.join(paradox)}."] if paradox else []
+    if not several:
+        shown.append(
+            "One seed says nothing about which of OPD and SCOPE is better, and intervals over problems do not hold the "
+            "spread over seeds."
+        )
+    return " ".join(shown)

@@ -8,34 +8,16 @@ import pytest
 
 from scope_lab.cli import build_parser
 from scope_lab.config import build_config
-from scope_lab.evaluation import Evaluation, compare
+from scope_lab.headline import headline_runs, headline_text
 from scope_lab.metrics import GLOSSARY
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-METHODS = ("psr", "grpo", "kd", "opd", "scope")
 
 
 def results_table() -> str:
     """The headline table, from data/runs alone."""
-    runs = {m: ROOT / "data" / "runs" / f"countdown-{m}-seed0" / "evaluations" for m in METHODS}
-    before = Evaluation.load(runs["psr"] / "step-000000.json")
-    start = before.summary()["mean"]
-    lines = [
-        "| after 200 steps of | Avg@32 = Pass@1 | Pass@32 | distinct correct solutions a problem |",
-        "|---|---|---|---|",
-        f"| nothing (the student) | {start['pass@1']:.1%} | {start['pass@32']:.1%} | {start['distinct']:.2f} |",
-    ]
-    for method, folder in runs.items():
-        table = compare(before, Evaluation.load(max(folder.glob("step-*.json"))))
-        cells = []
-        for metric in ("pass@1", "pass@32", "distinct"):
-            row = table.loc[metric]
-            scale, digits, unit = (1, 2, "") if metric == "distinct" else (100, 1, "%")
-            numbers = [f"{x * scale:+.{digits}f}" for x in (row.difference, row.low, row.high)]
-            cells.append(f"{row.after * scale:.{digits}f}{unit} ({numbers[0]} [{numbers[1]}, {numbers[2]}])")
-        lines.append(f"| {method.upper()} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return headline_text(headline_runs(ROOT / "data" / "runs"))
 
 
 def glossary_table() -> str:
