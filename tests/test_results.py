@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
-from scope_lab.checkpoint import evaluation_file
+from scope_lab.checkpoint import evaluation_file, is_complete
 from scope_lab.errors import InputError
 from scope_lab.evaluation import Evaluation
+from scope_lab.models import DATA
 from scope_lab.plan import read_plan
 from scope_lab.results import chosen_rates, validation_scores
 
@@ -41,3 +42,14 @@ def test_a_folder_without_such_runs_is_named(tmp_path):
 def test_the_plan_of_the_evidence_has_a_family_for_every_choice():
     families = {run.variant.split("-learning_rate")[0] for run in read_plan("countdown-rates")}
     assert families <= {run.variant for run in read_plan("countdown")}
+
+
+def test_the_plan_of_the_evidence_has_the_chosen_rates():
+    folder = DATA / "runs" / "countdown-rates"
+    planned = read_plan("countdown-rates", str(folder))
+    done = [run for run in planned if is_complete(run.folder, run.config)]
+    if len(done) < len(planned):
+        pytest.skip(f"{len(done)} of the {len(planned)} runs over learning rates are recorded")
+    chosen = chosen_rates(folder)
+    for run in read_plan("countdown"):
+        assert run.config.learning_rate == chosen.get(run.variant, chosen["scope"]), run.name
