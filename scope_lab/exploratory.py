@@ -65,13 +65,13 @@ def _shares(log: pd.DataFrame) -> dict[str, pd.Series]:
 def by_difficulty(runs: Sequence[FinishedRun], baselines: Sequence[str] = ("opd-one", "opd")) -> pd.DataFrame:
     """SCOPE less OPD on hard, medium and easy problems, points: a row a baseline, metric and band.
 
-    Countdown alone has such bands. Pairs that share no seed are left out.
+    Countdown alone has such bands: no rows for another task. Pairs that share no seed are left out.
     """
     seeds = {m: {run.seed for run in runs if run.method == m} for m in ("scope", *baselines)}
     columns = ["baseline", "band", "problems", "metric", "seeds", "mean", "low", "high"]
     rows = []
     for baseline in baselines:
-        if not seeds["scope"] & seeds[baseline]:
+        if not seeds["scope"] & seeds[baseline] or not runs[0].after.task.startswith("countdown"):
             continue
         n = runs[0].after.n_samples
         bands = difficulty_bands(solution_counts(runs[0].after))

@@ -18,7 +18,7 @@ def headline_runs(folder: str | Path, task: str = "countdown") -> list[FinishedR
 
     folder  the one that holds TASK/VARIANT-seedN (a plan's) and TASK-METHOD-seed0 (single)
     """
-    planned = finished_runs(folder, task) if Path(folder, task).is_dir() else []
+    planned = finished_runs(folder, task)
     seeds = {method: {run.seed for run in planned if run.method == method} for method in (*ORDER, EXTRA)}
     shared = set.intersection(*(seeds[method] for method in ORDER))
     if len(shared) < 2:

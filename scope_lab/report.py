@@ -4,6 +4,8 @@ OUT/PLAN.parquet      a row a run, step and problem (results.tidy)
 OUT/PLAN-claims.csv   a row a contrast, judged (verdicts.COLUMNS)
 OUT/CLAIMS.md         the same as a page, beside the paper's numbers; OUT/PLAN-*.png: its figures
 OUT/pass_at_k.png     README's figure: Pass@k of the headline's runs
+
+README's plan is `countdown`; the page and the figure of another are OUT/PLAN-CLAIMS.md and OUT/PLAN-pass_at_k.png.
 """
 
 import json
@@ -17,11 +19,13 @@ from .errors import InputError
 from .exploratory import by_difficulty, path_gradients, signals
 from .explore import smaller_groups
 from .headline import headline_runs
-from .models import DATA, PAIRS, load_model, load_tokenizer
+from .models import BUNDLED, DATA, PAIRS, load_model, load_tokenizer
 from .plan import read_plan
 from .results import chosen_rates, equal_seconds, read_recorded, tidy, validation_scores
 from .rollouts import Rollouts
 from .verdicts import COLUMNS, at_equal_seconds, primary, secondary
+
+README_PLAN = "countdown"
 
 
 def make_results(name: str, runs: str | None = None, out: str | Path = DATA / "results") -> tuple[Findings, list[Path]]:
@@ -51,12 +55,17 @@ def make_results(name: str, runs: str | None = None, out: str | Path = DATA / "r
         gradients=_gradients(plan[0].config, name) if recorded.runs else None,
         figures=figures,
     )
-    tables = [out / f"{name}.parquet", out / f"{name}-claims.csv", out / "CLAIMS.md"]
+    tables = [out / f"{name}.parquet", out / f"{name}-claims.csv", out / _shared(name, "CLAIMS.md")]
     tidy(recorded.runs).to_parquet(tables[0], index=False, compression="zstd")
     contrasts = pd.concat([found.primary, *(part for part in (found.equal, found.secondary) if len(part))])
     contrasts[COLUMNS].to_csv(tables[1], index=False, float_format="%.5g", lineterminator="\n")
     tables[2].write_text(page(found))
     return found, [*tables, *(out / file for claim, (file, _) in figures.items() if claim != "C5")]
+
+
+def _shared(name: str, file: str) -> str:
+    """A file's name: README's plan has it without its own."""
+    return file if name == README_PLAN else f"{name}-{file}"
 
 
 def _figures(judged, ablations, runs, headline, summary, name: str, out: Path) -> dict[str, tuple[str, str]]:
@@ -72,7 +81,7 @@ def _figures(judged, ablations, runs, headline, summary, name: str, out: Path) -
         return {}
     drawn = {f"{name}-{claim}.png": (claim, *pair) for claim, pair in claim_figures(judged, ablations, runs).items()}
     if headline:
-        drawn["pass_at_k.png"] = "headline", plot_methods(headline), alt_methods(headline)
+        drawn[_shared(name, "pass_at_k.png")] = "headline", plot_methods(headline), alt_methods(headline)
     for file, (_, figure, _) in drawn.items():
         (out / file).write_bytes(png(figure))
     files = {claim: (file, alt) for file, (claim, _, alt) in drawn.items()}
@@ -100,11 +109,11 @@ def _rates(folder: Path) -> tuple[pd.DataFrame, dict[str, float]] | None:
 
 
 def _gradients(config: ScopeConfig, name: str) -> dict[str, float] | None:
-    """exploratory.path_gradients of one step's worth of recorded rollouts, where the pair has such a recording."""
+    """exploratory.path_gradients of one step's worth of recorded rollouts, where a bundled student has such."""
     file = DATA / "rollouts" / f"{name}.parquet"
-    if config.pair is None or not file.is_file():
+    student = PAIRS[config.pair][0] if config.pair else None
+    if student not in BUNDLED or not file.is_file():
         return None
-    student = PAIRS[config.pair][0]
     rollouts = smaller_groups(Rollouts.load(file, load_tokenizer(student)), config.rollouts_per_prompt)
     rows = range(min(config.prompts_per_step * config.rollouts_per_prompt, len(rollouts)))
     return path_gradients(load_model(student, device="cpu"), rollouts.select(rows))

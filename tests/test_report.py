@@ -119,6 +119,23 @@ def test_runs_of_another_plan_are_refused_and_failed_ones_are_named(quick, tmp_p
         make_results(PLAN, str(folder), tmp_path / "out")
 
 
+def test_another_plan_leaves_readmes_files_alone(quick, tmp_path):
+    plan = tmp_path / "mine.yaml"
+    variants = "{scope: {}, opd: {method: opd}}"
+    plan.write_text(f"out: {tmp_path}/runs/mine\nseeds: [0]\ndefaults: {{pair: countdown}}\nvariants: {variants}\n")
+    for run in read_plan(str(plan)):
+        record(run)
+    found, files = make_results(str(plan), out=tmp_path / "out")
+    assert {path.name for path in files} == {
+        "mine.parquet",
+        "mine-claims.csv",
+        "mine-CLAIMS.md",
+        "mine-C2.png",
+        "mine-C6.png",
+    }
+    assert found.recorded.planned == 2 and found.recovery is None and found.rates is None
+
+
 def test_the_headline_wants_two_seeds_of_five_methods(tmp_path):
     single = headline_runs(DATA / "runs") if not (DATA / "runs" / PLAN).is_dir() else None
     shutil.copytree(DATA / "runs" / "countdown-psr-seed0", tmp_path / "countdown-psr-seed0")
