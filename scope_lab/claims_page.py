@@ -88,7 +88,7 @@ def contrast_table(rows: pd.DataFrame) -> list[str]:
                 papers(row),
             ]
         )
-    heads = ["contrast", "metric", "claimed", "here [95 %]", "relative, %", "seeds", "p (Holm)", "", "the paper"]
+    heads = ["contrast", "metric", "claimed", "here [95 %]", "relative, %", "seeds", "p (Holm)", "status", "the paper"]
     text = table(heads, cells) if cells else []
     return [*text, f"Not recorded yet: {'; '.join(dict.fromkeys(missing))}.", ""] if missing else text
 
