@@ -40,15 +40,16 @@ def recorded_stages(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
 
-def predicted_stages(runs: list[Run], folder: str | Path, on: Device) -> pd.DataFrame:
+def predicted_stages(runs: list[Run], folder: str | Path, on: Device, task: str = "countdown") -> pd.DataFrame:
     """The model's seconds for the same runs, from their settings and mean lengths and verdicts; same rows and columns.
 
-    folder  where the runs' config.yaml lie, as for `recorded_runs`; on: the device as it is now, not as it was then
+    folder, task  where the runs' config.yaml lie, as for `recorded_runs`
+    on            the device as it is now, not as it was then
     Verification is not predicted: it is what was measured.
     """
     rows = {}
     for run in runs:
-        (file,) = Path(folder).glob(f"*-{run.method}-seed{run.seed}/config.yaml")
+        file = Path(folder) / f"{task}-{run.method}-seed{run.seed}" / "config.yaml"
         config = ScopeConfig(**yaml.safe_load(file.read_text())).validate()
         mean = run.metrics.mean(numeric_only=True)
         work = work_from(

@@ -132,17 +132,14 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
 
 
 def verdict(setup: Setup, work: Work) -> str:
-    """Whether it fits, in a sentence or two, with the single settings that would make it fit."""
+    """Whether it fits, and in a second line with which settings it would."""
     fullest, limit = peak(memory(setup, work))[1], (1 - KEPT_FREE) * setup.device.memory
     numbers = f"{size(fullest)} of {size(setup.device.memory)}, of which {KEPT_FREE:.0%} is to stay free"
     if fits(setup, work):
         return f"fits on {setup.device.name}: {numbers}"
-    found = remedies(setup, work)
-    advice = "no setting of the trainer is enough"
-    if found:
-        said = "; ".join(_changes(setup, new) for new in found)
-        advice = f"{'one of these' if len(found) > 1 else 'this'} would do: {said}"
-    return f"does not fit on {setup.device.name}: {numbers}, {fullest / limit:.1f} times what may be used; {advice}"
+    found = " or ".join(_changes(setup, new) for new in remedies(setup, work))
+    advice = f"it would with {found}" if found else "no setting of the trainer is enough"
+    return f"does not fit on {setup.device.name}: {numbers}; {fullest / limit:.1f} times what may be used\n{advice}"
 
 
 def _changes(setup: Setup, new: Setup) -> str:

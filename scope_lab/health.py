@@ -77,7 +77,7 @@ WATCH = (
           high="the teacher gave no usable number, and those rollouts were dropped: look at the teacher"),
     Watch("skipped_updates", _sum("skipped_updates"), at_most=0,
           high="loss or gradient was not finite: lower learning_rate, or use fp32"),
-    Watch("sampler_gap, nats, largest", lambda m: m.sampler_gap.max(), at_most=1,
+    Watch("sampler_gap, nats, largest", lambda m: m.sampler_gap.max(), at_most=2,
           high="sampler and update disagree about the same tokens: precision, or weights that were not passed on"),
     Watch("reverse_kl, nats, first step", lambda m: m.reverse_kl.iloc[0], 1e-3, 3,
           low="the teacher agrees with every token: is it the student itself?",

@@ -39,7 +39,17 @@ def test_a_pair_of_named_sizes_on_a_named_device(capsys):
 def test_what_does_not_fit_comes_with_a_way_out(capsys):
     said = printed(capsys, *PAIR, "--on", "a100-40")
     assert "does not fit on a100-40" in said
-    assert "this would do: lora_rank 16, gradient_checkpointing, sequences_per_batch 16" in said
+    assert "\nit would with lora_rank 16, gradient_checkpointing, sequences_per_batch 16\n" in said
+
+
+def test_single_changes_are_alternatives(capsys):
+    said = printed(capsys, "plan", "--recipe", "one_gpu", "--on", "h100", "--sequences-per-batch", "256")
+    assert "\nit would with sequences_per_batch 64\n" in said
+
+
+def test_what_can_never_fit_is_told(capsys):
+    said = printed(capsys, *PAIR, "--on", "l4", "--student", "qwen3-8b")
+    assert "\nno setting of the trainer is enough\n" in said
 
 
 def test_a_bundled_pair_is_measured_here(capsys):

@@ -11,6 +11,7 @@ from ..style import COLOURS, new_figure, tidy
 
 # What is drawn of a run: a metric, and with it the unit on the axis.
 UNITS = {"truncated": "rollouts", "reverse_kl": "nats a token", "entropy": "nats", "reward": "share correct"}
+LOOKS = (("healthy run", COLOURS["before"], "o"), ("failing run", COLOURS["wrong"], "X"))
 
 
 def _values(history: list[dict], metric: str) -> np.ndarray:
@@ -26,14 +27,17 @@ def plot_gallery(healthy: list[dict], failing: Mapping[str, tuple[list[dict], st
     figure = new_figure(10.0, 2.35 * lines)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for ax, (name, (history, metric)) in zip(axes, failing.items(), strict=False):
-        for run, colour, mark in ((healthy, COLOURS["before"], "o"), (history, COLOURS["wrong"], "X")):
+        for run, (label, colour, mark) in zip((healthy, history), LOOKS, strict=True):
             values = _values(run, metric)
-            ax.plot(np.arange(1, len(values) + 1), values, mark + "-", color=colour, linewidth=1.6, markersize=5)
+            steps = np.arange(1, len(values) + 1)
+            ax.plot(steps, values, mark + "-", color=colour, linewidth=1.6, markersize=5, label=label)
         tidy(ax, f"{name}: {metric}", "step", UNITS.get(metric, ""))
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for ax in axes[len(failing) :]:
         ax.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[-1].legend(handles, labels, frameon=False, fontsize=10.5, loc="center" if len(failing) < len(axes) else "best")
     return figure
 
 
