@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,13 @@ def check_compatible(student_tokenizer, teacher_tokenizer, student, teacher) -> 
         different = set(student_tokenizer.get_vocab().items()) ^ set(teacher_tokenizer.get_vocab().items())
         example = sorted({token for token, _ in different})[0]
         raise InputError(f"tokenizers differ in {len(different)} entries, {example!r} among them" + override)
+    # Five texts use few of a real tokenizer's merges, so that one may differ unseen, or stand in another order.
+    merges = zip_longest(_merges(student_tokenizer), _merges(teacher_tokenizer))
+    for number, (ours, theirs) in enumerate(merges, start=1):
+        if ours != theirs:
+            raise InputError(
+                f"tokenizers differ: merge {number} is {ours} for the student, {theirs} for the teacher" + override
+            )
     for role, model in (("student", student), ("teacher", teacher)):
         rows = model.get_input_embeddings().num_embeddings
         if rows < len(student_tokenizer):
@@ -239,6 +247,12 @@ def check_compatible(student_tokenizer, teacher_tokenizer, student, teacher) -> 
     )
     if ours != theirs:
         raise InputError(f"EOS tokens differ: {ours} for the student, {theirs} for the teacher" + override)
+
+
+def _merges(tokenizer) -> list:
+    """The pairs that a byte-pair tokenizer joins, first to last; [] of another kind."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return json.loads(backend.to_str())["model"].get("merges", []) if backend else []
 
 
 def stop_token_ids(model, tokenizer) -> list[int]:
