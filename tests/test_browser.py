@@ -23,6 +23,7 @@ SHOWN = {
     # Three minutes of training: its widgets are opened in a notebook of their own, below.
     "06_train_scope": {"LiveCurves": "The curves of|Training over", "RunExplorer": ".*, means of the first and last"},
     "08_paper_and_code": {"DeparturePanel": r"τ = [\d.]+, "},
+    "09_your_own_pair": {"CostCalculator": r" s a step .*Fullest in"},
 }
 WATCH_RUNS = [
     "from scope_lab.diversity import recorded_runs\n"
@@ -99,7 +100,7 @@ class Shown:
         return self.status.inner_text()
 
     def number(self, pattern: str) -> float:
-        return float(re.search(pattern, self.words())[1].replace("−", "-"))
+        return float(re.search(pattern, self.words())[1].replace(",", ""))
 
     def pixels(self) -> np.ndarray:
         self.page.mouse.move(0, 0)
@@ -283,6 +284,23 @@ def test_live_curves_follow_a_training(lesson):
     assert shown.words().startswith("Training over 30 steps") and "30 of 30" in shown.root.inner_text()
     assert len(np.unique(shown.pixels().reshape(-1, 3), axis=0)) > 20
     assert shown.root.locator(".progress-bar").count() == 1
+
+
+@in_browser
+def test_a_pair_is_costed_and_reset_restores_the_pixels(lesson):
+    shown, scope = lesson("09_your_own_pair", "CostCalculator"), r"SCOPE ([\d,.]+) s a step"
+    start, first = shown.words(), shown.pixels()
+    seconds = shown.number(scope)
+    shown.press_slider("longest", "ArrowRight")
+    assert shown.number(scope) > seconds
+    assert (shown.pixels() != first).any()
+    said = shown.drag("wrong", 0.0)  # nobody is wrong: the teacher is asked about none
+    assert "teacher" not in re.search(r"SCOPE .*?\)", said)[0] and "teacher" in re.search(r"OPD .*?\)", said)[0]
+    assert "does not fit" in shown.after(shown.button("laptop").click)
+    shown.press(shown.box("teacher elsewhere"), "Space")
+    shown.press(shown.button("rtx-4090"), "Enter")
+    assert shown.after(shown.button("Reset").click) == start
+    assert np.array_equal(shown.pixels(), first) and not shown.box("teacher elsewhere").is_checked()
 
 
 ALL = [

@@ -167,6 +167,16 @@ CASES = {
     ),
 }
 
+CASES["CostCalculator"] = Case(
+    "a step of 256 rollouts",
+    "from scope_lab.widgets import CostCalculator\nCostCalculator()",
+    [
+        press
+        for device in ("a100-80", "a100-40", "rtx-4090", "l4", "laptop")
+        for press in (Press("device", "button", device, "Enter"), *slider("longest", 1, 3), *slider("wrong", 2, 4))
+    ],
+)
+
 # Runs in the page. The picture is the widget's first HTML; its `alt`, or its text, differs in every state.
 WATCH = """
 ([root, handle]) => {
