@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 # Okabe and Ito's palette: told apart with any colour vision. Shapes and words always say the same again.
 COLOURS = {
@@ -93,3 +94,22 @@ def show(figure: Figure, alt: str, dpi: int = 144) -> None:
     display({"image/png": png(figure, dpi), "text/plain": alt}, raw=True, metadata=metadata)
     literal = re.sub(r"([*_`<>|\\])", r"\\\1", alt)
     display(Markdown(f"*{literal}*"))
+
+
+def percent_axis(axis) -> None:
+    """Shares as per cent, with the decimals that a tick has: 2.5 % never reads 2 %."""
+    axis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
+
+
+PERPLEXITY_TICKS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def perplexity_axis(ax, low: float, high: float) -> None:
+    """A log axis from `low` to `high` per token, with round ticks that keep apart however long it is."""
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ticks: list[float] = []
+    for tick in PERPLEXITY_TICKS:
+        if low <= tick <= high and (not ticks or np.log(tick / ticks[-1]) > 0.06 * np.log(high / low)):
+            ticks.append(tick)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

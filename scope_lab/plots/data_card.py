@@ -2,16 +2,15 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from ..data_card import PERPLEXITY, quantities
 from ..explore import percent
 from ..explore_routing import group_kinds
 from ..rollouts import Rollouts
-from ..style import COLOURS, INK, new_figure, tidy
+from ..style import COLOURS, INK, new_figure, percent_axis, perplexity_axis, tidy
 
 LINES = {"correct": "-", "wrong": (0, (4, 2)), "unknown": (0, (1, 1.5))}
-TICKS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def plot_data_card(rollouts: Rollouts) -> Figure:
@@ -34,13 +33,10 @@ def plot_data_card(rollouts: Rollouts) -> Figure:
             "perplexity per token (log scale)",
             "share of the verdict's rollouts",
         )
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_locator(NullLocator())
-        ticks = [t for t in TICKS if bins[0] <= t <= bins[-1]]
-        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        perplexity_axis(ax, bins[0], bins[-1])
     below[1].sharey(below[0])
     for ax in (top_right, *below):
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        percent_axis(ax.yaxis)
     return figure
 
 

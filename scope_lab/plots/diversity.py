@@ -4,7 +4,7 @@ from itertools import cycle, pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..diversity import (
     Curve,
@@ -19,7 +19,7 @@ from ..diversity import (
 )
 from ..evaluation import Evaluation, bootstrap_interval, pass_at_k, powers_of_two
 from ..explore import percent
-from ..style import COLOURS, INK, METHOD_COLOURS, new_figure, tidy
+from ..style import COLOURS, INK, METHOD_COLOURS, new_figure, percent_axis, tidy
 
 SHAPES = "sovD^P"  # the order of plot_pass_at_k: the baseline first
 
@@ -39,7 +39,7 @@ def pass_axes(ax, ks, heading: str = "", ylabel: str = "Pass@k") -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(list(ks), [str(k) for k in ks])
     ax.set_ylim(0, 1.02)
-    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    percent_axis(ax.yaxis)
 
 
 def draw_curve(ax, curve: Curve, look: tuple[str, str, str], band: bool = True) -> tuple:
@@ -164,7 +164,7 @@ def plot_training(runs: list[Run], window: int = 20) -> Figure:
         tidy(ax, f"{heading}, mean of {window} steps", "optimizer step", unit)
         ax.set_ylim(bottom=0)
         ax.set_xlim(left=0)
-    figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_axis(figure.axes[0].yaxis)
     figure.axes[1].legend(loc="best", frameon=False, fontsize=10)
     return figure
 

@@ -4,11 +4,11 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..evaluation import Evaluation, bootstrap_interval, compare, powers_of_two
 from ..explore import percent
-from ..style import COLOURS, METHOD_COLOURS, new_figure, tidy
+from ..style import COLOURS, METHOD_COLOURS, new_figure, percent_axis, tidy
 
 
 def _curve(evaluation: Evaluation) -> tuple[list[int], np.ndarray, np.ndarray]:
@@ -37,7 +37,7 @@ def plot_pass_at_k(evaluations: list[Evaluation]) -> Figure:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ks, [str(k) for k in ks])
     ax.set_ylim(0, 1)
-    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    percent_axis(ax.yaxis)
     ax.legend(loc="upper left", frameon=False, fontsize=10.5, title="bands: 95 % interval over problems")
     return figure
 

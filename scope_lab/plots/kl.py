@@ -2,11 +2,10 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from ..explore import percent
 from ..kl import closest_peak, kl_divergence, running_estimate
-from ..style import COLOURS, INK, new_figure, tidy
+from ..style import COLOURS, INK, new_figure, percent_axis, tidy
 
 DIRECTIONS = {"forward": "forward KL(teacher ‖ student)", "reverse": "reverse KL(student ‖ teacher)"}
 
@@ -25,7 +24,7 @@ def plot_kl_directions(teacher_V) -> Figure:
         )
         tidy(ax, f"least {name}", "token", "probability" if ax is axes[0] else "")
         ax.set_xticks(tokens)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        percent_axis(ax.yaxis)
     axes[0].legend(loc="upper right", frameon=False, fontsize=10)
     return figure
 

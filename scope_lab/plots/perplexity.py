@@ -3,15 +3,13 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import NullLocator
 
 from ..data_card import PERPLEXITY, quantities
 from ..explore import paths, percent
 from ..explore_routing import length_table, length_weights
 from ..rollouts import Rollouts
-from ..style import COLOURS, INK, new_figure, tidy
-
-TICKS = (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
+from ..style import COLOURS, INK, new_figure, percent_axis, perplexity_axis, tidy
 
 
 def _perplexities(rollouts: Rollouts) -> dict[str, dict[str, np.ndarray]]:
@@ -41,11 +39,8 @@ def plot_perplexities(rollouts: Rollouts) -> Figure:
             ax.stairs(shares, bins, color=colour, label=f"{verdict}{', weighed' if read else ''}", **style)
             ax.axvline(np.median(ppl), color=colour, linewidth=1, linestyle=(0, (1, 2)))
         tidy(ax, f"{model.capitalize()}'s perplexity", "perplexity per token (log scale)", "")
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_locator(NullLocator())
-        ticks = [t for t in TICKS if low <= t <= high]
-        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        perplexity_axis(ax, low, high)
+        percent_axis(ax.yaxis)
         ax.legend(frameon=False, fontsize=10)
     figure.axes[0].set_ylabel("share of rollouts in a bin", fontsize=10.5, color=INK)
     return figure

@@ -2,10 +2,9 @@
 
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from ..recovery_table import QUARTILES, correlation, rate
-from ..style import COLOURS, INK, new_figure, tidy
+from ..style import COLOURS, INK, new_figure, percent_axis, tidy
 
 # The teacher's colour, from sure to unsure; markers say the same without colour.
 SURENESS = LinearSegmentedColormap.from_list("sureness", ["#5B3A00", COLOURS["teacher"]])
@@ -38,7 +37,7 @@ def plot_recovery(summary: dict) -> Figure:
         )
     tidy(left, "Teacher's completions that are correct", "prefix of the wrong response", "recovery rate")
     left.set_xticks(fractions, ["none" if f == 0 else f"{f:.0%}" for f in fractions])
-    left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_axis(left.yaxis)
     left.set_ylim(bottom=0)
     left.legend(frameon=False, fontsize=9.5, title="teacher perplexity", title_fontsize=9.5)
     kinds = _kinds(summary)

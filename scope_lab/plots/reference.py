@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import NullLocator
 
 from ..explore import paths, percent
 from ..explore_reference import SCRIPTS, Step, effects, words
-from ..style import COLOURS, FAINT, INK, new_figure, tidy
+from ..style import COLOURS, FAINT, INK, new_figure, percent_axis, tidy
 from .bars import GroupBars
 from .moving import MovingFigure
 
@@ -41,7 +41,7 @@ def plot_effects(step: Step, tau: float = 1.0) -> Figure:
             ax.xaxis.set_minor_locator(NullLocator())
         else:
             ax.set_xlim(min(0, table[column].min()) - 0.05, 1.05)
-    figure.axes[2].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_axis(figure.axes[2].xaxis)
     figure.axes[0].set_yticks(y, ["the paper", *table.index[1:-1], "released scripts"])
     figure.axes[0].invert_yaxis()
     figure.suptitle(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from ..explore import percent
 from ..explore_routing import KINDS, Recording, group_kinds, kind_shares, pushes
 from ..rollouts import Rollouts
-from ..style import ADVANTAGE, COLOURS, INK, new_figure, tidy
+from ..style import ADVANTAGE, COLOURS, INK, new_figure, percent_axis, tidy
 
 METHODS = ("opd", "grpo", "psr", "scope")
 # Colours stay the same from rollout to rollout: log-probs fade out at 3 nats, pushes are full at half a unit.
@@ -179,7 +179,7 @@ def plot_kind_shares(rollouts: Rollouts, sizes: Sequence[int]) -> Figure:
         bottom += shares
     tidy(ax, "The same rollouts in groups of another size", "G, rollouts in a group", "share of groups")
     ax.set_xticks(x, [str(size) for size in table.index])
-    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    percent_axis(ax.yaxis)
     ax.set_ylim(0, 1)
     ax.legend(frameon=False, fontsize=10, loc="center left", bbox_to_anchor=(1.01, 0.5), reverse=True)
     return figure

@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..explore import (
     Path,
@@ -19,7 +19,7 @@ from ..explore import (
 )
 from ..objective import scope_advantages
 from ..rollouts import Rollouts
-from ..style import ADVANTAGE, COLOURS, INK, MARKERS, new_figure, tidy
+from ..style import ADVANTAGE, COLOURS, INK, MARKERS, new_figure, percent_axis, tidy
 
 
 def _headline(figure: Figure, rollouts: Rollouts, group: int, tau: float) -> None:
@@ -125,7 +125,7 @@ def plot_tau_curves(rollouts: Rollouts, taus) -> Figure:
         ax.set_xscale("log")
         ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
         ax.set_ylim(0, 1.03)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        percent_axis(ax.yaxis)
         ax.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
     figure.axes[0].legend(loc="lower right", frameon=False, fontsize=10)
     return figure
