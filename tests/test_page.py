@@ -347,12 +347,10 @@ def test_tasks_are_chosen_and_reset_returns_to_the_first(open_page, recording):
     both = open_page([task_data(recording), task_data(rollouts)])
     first = both.locator("#words").inner_text()
     both.get_by_role("combobox", name="Task").select_option("other")
-    texts = [
-        re.split(r" \(\d+ correct", option.strip())[0] for option in both.locator("#prompt option").all_inner_texts()
-    ]
-    assert sorted(text.split(". ")[1] for text in texts) == [f"{p},1=2:" for p in range(6)]
+    texts = [option.split(" wrong: ")[1] for option in both.locator("#prompt option").all_inner_texts()]
+    assert sorted(texts) == [f"{p},1=2:" for p in range(6)]
     # The first group of `make_rollouts` is all wrong: its student path is empty, and said to be.
-    both.locator("#prompt").select_option(str(next(i for i, text in enumerate(texts) if text.endswith("0,1=2:"))))
+    both.locator("#prompt").select_option(str(texts.index("0,1=2:")))
     assert "student path: empty" in both.locator("#words").inner_text()
     assert both.locator("#student-bars rect").count() == 0 and both.locator("#student-bars").text_content()
     both.get_by_role("button", name="Reset").click()
