@@ -163,6 +163,12 @@ def percent(value: float) -> str:
     return f"{min(100 * value, 99.99):.{1 if value < 0.999 else 2}f} %"
 
 
+def brief(text: str, most: int = 60) -> str:
+    """A text on one line, cut where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def path_title(path: Path, n: int | None = None) -> str:
     count = f"{n} {path.verdict}" if n is not None else path.verdict
     return f"{path.name.capitalize()} path: {count} rollout{'' if n == 1 else 's'}"
@@ -170,8 +176,8 @@ def path_title(path: Path, n: int | None = None) -> str:
 
 def group_title(rollouts: Rollouts, both: tuple[Path, Path], group: int) -> str:
     """A prompt, cut where it is long, and how many of its rollouts are on either path."""
-    prompt, counts = rollouts.problems[group].prompt, (f"{path.size_P[group]} {path.verdict}" for path in both)
-    return f"prompt {prompt if len(prompt) <= 60 else prompt[:57] + '…'}  {', '.join(counts)}"
+    counts = (f"{path.size_P[group]} {path.verdict}" for path in both)
+    return f"prompt {brief(rollouts.problems[group].prompt)}  {', '.join(counts)}"
 
 
 def path_words(path: Path, shares: Shares, group: int) -> str:

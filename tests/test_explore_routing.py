@@ -20,7 +20,8 @@ from scope_lab.explore_routing import (
 )
 from scope_lab.models import DATA
 from scope_lab.objective import grpo_advantages, scope_advantages
-from scope_lab.plots.routing import KIND_COLOURS, short, token_rows
+from scope_lab.plots.perplexity import LEAST_SHARE, LENGTHS
+from scope_lab.plots.routing import KIND_COLOURS, short, token_label, token_rows
 from scope_lab.rollouts import Rollouts
 from scope_lab.tasks import Verdict, Verification
 
@@ -152,6 +153,21 @@ def test_words_of_a_rollout_state_its_numbers(scored):
     weight = weigh(paths(scored)[0], 1.0).weights_B[8]
     assert "correct, student path" in right and f"SCOPE pushes every token {weight:+.3f}" in right
     assert "neither path" in plots.alt_pushes(Recording.of(unknown(scored, [8])), 8)
+
+
+@pytest.mark.parametrize("text, label", [(" eats", " eats"), (" ", "␣"), ("\n", "↵"), (".\n\n", ".↵↵"), ("7", "7")])
+def test_every_token_can_be_seen(text, label):
+    assert token_label(text) == label
+
+
+def test_a_recording_in_words_fits_the_figures_too():
+    recording = Recording.load(DATA / "rollouts" / "smollm2.parquet", rollouts_per_prompt=8)
+    assert "".join(recording.tokens[34][:-1]) == recording.rollouts.responses[34]
+    figure = plots.plot_pushes(recording, 34)
+    prompt = recording.rollouts.problems[int(recording.rollouts.group_B[34])].prompt
+    assert prompt not in figure.get_suptitle() and prompt[:50] in figure.get_suptitle()
+    right = plots.plot_length_effect(recording.rollouts, "teacher").axes[1]
+    assert right.get_ylim()[0] == pytest.approx(LEAST_SHARE) and len(right.lines[0].get_xdata()) <= LENGTHS
 
 
 @pytest.mark.parametrize(

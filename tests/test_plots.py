@@ -124,6 +124,16 @@ def test_less_tau_keeps_less_and_the_solved_tau_keeps_what_was_asked(rollouts):
         assert len(taus) and np.isfinite(taus).all() and len(taus) <= (path.size_P > 1).sum()
 
 
+def test_recordings_are_compared_path_by_path(rollouts):
+    figure = plots.plot_sharpness({"one": rollouts, "two": rollouts}, [0.1, 1, 10])
+    table = tau_table(rollouts, [0.1, 1, 10])
+    for ax, (_, rows) in zip(figure.axes, table.groupby("path"), strict=True):
+        for line in ax.lines[:2]:
+            assert line.get_ydata().tolist() == rows.kept.tolist()
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "two"]
+    assert "two, teacher path: " in plots.alt_sharpness({"one": rollouts, "two": rollouts}, [0.1, 1, 10])
+
+
 def test_curves_and_histogram_have_units(rollouts):
     for figure in (plots.plot_tau_curves(rollouts, [0.1, 1, 10]), plots.plot_solved_tau(rollouts, 0.6)):
         assert all(labels(figure))

@@ -11,6 +11,9 @@ from ..explore_routing import length_table, length_weights
 from ..rollouts import Rollouts
 from ..style import COLOURS, INK, new_figure, percent_axis, perplexity_axis, tidy
 
+LENGTHS = 16  # so many different lengths are drawn one by one
+LEAST_SHARE = 1e-6
+
 
 def _perplexities(rollouts: Rollouts) -> dict[str, dict[str, np.ndarray]]:
     """By model and verdict, per token; rollouts without a verdict or a score are left out."""
@@ -66,13 +69,24 @@ def _relative(rollouts: Rollouts, name: str) -> tuple[np.ndarray, dict[str, np.n
 
 
 def plot_length_effect(rollouts: Rollouts, name: str = "student") -> Figure:
-    """Weight over an equal share against response length: by the mean over tokens, and by the sum. Medians, 10-90 %."""
+    """Weight over an equal share against response length: by the mean over tokens, and by the sum. Medians, 10-90 %.
+
+    Many lengths are put into classes of as many rollouts each. What is below LEAST_SHARE leaves the axes.
+    """
     lengths, relative = _relative(rollouts, name)
     figure = new_figure(9.6, 3.5)
     colour = COLOURS["correct" if name == "student" else "wrong"]
+    classes = lengths
+    if len(np.unique(lengths)) > LENGTHS:
+        edges = np.unique(np.quantile(lengths, np.linspace(0, 1, LENGTHS + 1)))
+        classes = np.clip(np.searchsorted(edges, lengths, side="right"), 1, len(edges) - 1)
     for ax, (kind, weight) in zip(figure.subplots(1, 2, sharey=True), relative.items(), strict=True):
-        by_length = pd.DataFrame({"length": lengths, "weight": weight}).groupby("length")["weight"]
-        table = by_length.quantile(np.array([0.1, 0.5, 0.9])).unstack()[by_length.size() >= 10]
+        frame = pd.DataFrame({"length": lengths, "weight": weight})
+        by_length = frame.groupby(classes)
+        table = (
+            by_length["weight"].quantile(np.array([0.1, 0.5, 0.9])).unstack().set_index(by_length["length"].median())
+        )
+        table = table[by_length.size().to_numpy() >= 10]
         ax.fill_between(table.index, table[0.1], table[0.9], color=colour, alpha=0.18, linewidth=0)
         ax.plot(table.index, table[0.5], color=colour, marker="o", markersize=5)
         ax.axhline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -80,6 +94,8 @@ def plot_length_effect(rollouts: Rollouts, name: str = "student") -> Figure:
         ax.set_yscale("log")
         ax.yaxis.set_minor_locator(NullLocator())
     bottom, top = ax.get_ylim()
+    bottom = max(bottom, LEAST_SHARE)
+    ax.set_ylim(bottom, top)
     rounds = (0.1, 0.2, 0.5, 1, 2, 5, 10) if top < 100 * bottom else 10.0 ** np.arange(-8, 5, 2)
     ticks = [t for t in rounds if bottom <= t <= top]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])

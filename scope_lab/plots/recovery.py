@@ -3,6 +3,7 @@
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from ..explore import percent
 from ..recovery_table import QUARTILES, correlation, rate
 from ..style import COLOURS, INK, new_figure, percent_axis, tidy
 
@@ -33,10 +34,10 @@ def plot_recovery(summary: dict) -> Figure:
             linewidth=1.5,
             elinewidth=1,
             capsize=2,
-            label=f"Q{q}{word} (mean {row['mean_ppl']:.2f})",
+            label=f"Q{q}{word} (median {row['median_ppl']:.2f})",
         )
     tidy(left, "Teacher's completions that are correct", "prefix of the wrong response", "recovery rate")
-    left.set_xticks(fractions, ["none" if f == 0 else f"{f:.0%}" for f in fractions])
+    left.set_xticks(fractions, ["none" if f == 0 else percent(f) for f in fractions])
     percent_axis(left.yaxis)
     left.set_ylim(bottom=0)
     left.legend(frameon=False, fontsize=9.5, title="teacher perplexity", title_fontsize=9.5)

@@ -8,7 +8,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..explore import percent
+from ..explore import brief, percent
 from ..explore_routing import KINDS, Recording, group_kinds, kind_shares, pushes
 from ..rollouts import Rollouts
 from ..style import ADVANTAGE, COLOURS, INK, new_figure, percent_axis, tidy
@@ -16,6 +16,7 @@ from ..style import ADVANTAGE, COLOURS, INK, new_figure, percent_axis, tidy
 METHODS = ("opd", "grpo", "psr", "scope")
 # Colours stay the same from rollout to rollout: log-probs fade out at 3 nats, pushes are full at half a unit.
 SURPRISE, RATIO, PUSH = 3.0, 3.0, 0.5
+POINTS_ACROSS = 600  # for a rollout's columns; a letter of a monospaced font is 0.6 of its size wide
 KIND_COLOURS = {"all wrong": COLOURS["wrong"], "mixed": "#B8B8B8", "all correct": COLOURS["correct"]}
 KIND_HATCHES = {"all wrong": "//", "mixed": "", "all correct": ".."}
 
@@ -67,6 +68,11 @@ def short(value: float) -> str:
     return (f"{value:+.2f}" if abs(value) < 9.95 else f"{value:+.0f}").replace("-", "−")
 
 
+def token_label(text: str) -> str:
+    """A token as it can be seen: ↵ for a line's end, ␣ for nothing but blanks."""
+    return text.replace("\n", "↵") if text.strip(" ") else "␣"
+
+
 def ink_on(colour: np.ndarray) -> str:
     """Black or white, whichever is read better on a colour."""
     return INK if colour[:3] @ np.array([0.299, 0.587, 0.114]) > 0.5 else "white"
@@ -95,11 +101,13 @@ def plot_pushes(recording: Recording, row: int, tau: float = 1.0) -> Figure:
     ax.set_ylim(y[-1] + 0.5, -0.5)
     ax.set_yticks(y, [of.label for of in rows])
     ax.xaxis.tick_top()
-    ax.set_xticks(range(n), [text.strip() or "␣" for text in recording.tokens[row]], family="monospace")
+    texts, points = [token_label(text).strip() for text in recording.tokens[row]], min(12, 300 / n)
+    ax.set_xticks(range(n), texts, family="monospace")
     ax.tick_params(length=0, labelsize=9.5, colors=INK)
-    ax.tick_params(axis="x", labelsize=min(12, 300 / n))
+    too_wide = 0.6 * points * max(map(len, texts)) > POINTS_ACROSS / n
+    ax.tick_params(axis="x", labelsize=points, labelrotation=60 if too_wide else 0)
     ax.spines[:].set_visible(False)
-    prompt = rollouts.problems[int(rollouts.group_B[row])].prompt
+    prompt = brief(rollouts.problems[int(rollouts.group_B[row])].prompt)
     title = f"Prompt {prompt}   {rollouts.verdicts[row]} response, a column a token   τ = {tau:g}"
     figure.suptitle(title, fontsize=11.5, x=0.01, ha="left", color=INK)
     return figure

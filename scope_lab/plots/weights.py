@@ -1,5 +1,7 @@
 """One function a figure: data in, a matplotlib Figure out, and beside it a function that says the figure in words."""
 
+import itertools
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -7,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from ..explore import (
     Path,
     Shares,
+    brief,
     kept_words,
     path_title,
     path_words,
@@ -24,7 +27,8 @@ from ..style import ADVANTAGE, COLOURS, INK, MARKERS, new_figure, percent_axis, 
 
 def _headline(figure: Figure, rollouts: Rollouts, group: int, tau: float) -> None:
     figure.set_layout_engine("constrained", h_pad=0.09)
-    figure.suptitle(f"Prompt {rollouts.problems[group].prompt}   τ = {tau:g}", fontsize=12, x=0.01, ha="left")
+    prompt = brief(rollouts.problems[group].prompt, 100)
+    figure.suptitle(f"Prompt {prompt}   τ = {tau:g}", fontsize=12, x=0.01, ha="left")
 
 
 def weight_bars(ax, path: Path, shares: Shares, group: int, ylabel: bool = True):
@@ -139,6 +143,40 @@ def alt_tau_curves(rollouts: Rollouts, taus) -> str:
         for name, rows in table.groupby("path")
     ]
     return f"Three panels against τ, medians over groups. Of its rollouts the {'; the '.join(words)}."
+
+
+def plot_sharpness(recordings: dict[str, Rollouts], taus) -> Figure:
+    """Effective sample size against tau, a panel a path, a line a recording by its name: medians, bands 10 to 90 %."""
+    figure = new_figure(9.6, 3.5)
+    axes = dict(zip(("student", "teacher"), figure.subplots(1, 2, sharey=True), strict=True))
+    styles = itertools.cycle([("-", "o"), ((0, (4, 2)), "D"), ((0, (1, 1)), "s")])
+    for (recording, rollouts), (line, marker) in zip(recordings.items(), styles, strict=False):
+        table = tau_table(rollouts, taus)
+        for name, ax in axes.items():
+            rows, colour = table[table.path == name], COLOURS["correct" if name == "student" else "wrong"]
+            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4}
+            ax.plot(rows.tau, rows.kept, label=recording, **style)
+            ax.fill_between(rows.tau, rows.kept_low, rows.kept_high, color=colour, alpha=0.12, lw=0)
+    for name, ax in axes.items():
+        tidy(ax, f"{name.capitalize()} path", "τ (log scale)", "")
+        ax.set_xscale("log")
+        ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+        ax.set_ylim(0, 1.03)
+        percent_axis(ax.yaxis)
+        ax.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        ax.legend(loc="lower right", frameon=False, fontsize=10)
+    axes["student"].set_ylabel("effective sample size, of the path", fontsize=10.5, color=INK)
+    return figure
+
+
+def alt_sharpness(recordings: dict[str, Rollouts], taus) -> str:
+    few = [min(taus), 1.0, max(taus)]
+    parts = []
+    for recording, rollouts in recordings.items():
+        for name, rows in tau_table(rollouts, few).groupby("path"):
+            kept = ", ".join(f"{percent(k)} at τ = {tau:g}" for k, tau in zip(rows.kept, rows.tau, strict=True))
+            parts.append(f"{recording}, {name} path: {kept}")
+    return f"Effective sample size as a fraction of the path against τ, medians over groups. {'; '.join(parts)}."
 
 
 def plot_solved_tau(rollouts: Rollouts, ess_fraction: float = 0.5) -> Figure:

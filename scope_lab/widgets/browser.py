@@ -9,8 +9,19 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 
+from ..explore import brief
 from ..explore_routing import KINDS, Recording, group_kinds
-from ..plots.routing import METHODS, TokenRow, all_pushes, ink_on, plot_pushes, rollout_words, short, token_rows
+from ..plots.routing import (
+    METHODS,
+    TokenRow,
+    all_pushes,
+    ink_on,
+    plot_pushes,
+    rollout_words,
+    short,
+    token_label,
+    token_rows,
+)
 from ..style import png
 from .panel import Panel
 
@@ -39,8 +50,8 @@ def table_html(texts: list[str], rows: list[TokenRow], caption: str) -> str:
     parts = []
     for line in table_lines(texts):
         cells = "".join(
-            f'<th scope="col" style="{CELL};font:600 14px monospace;white-space:pre">{html.escape(text)}</th>'
-            for text in texts[line]
+            f'<th scope="col" style="{CELL};font:600 14px monospace;white-space:pre">{html.escape(label)}</th>'
+            for label in map(token_label, texts[line])
         )
         body = [f'<tr><th scope="row" style="{HEAD}">token</th>{cells}</tr>']
         for row in rows:
@@ -169,7 +180,6 @@ class RolloutBrowser(Panel):
     def _name(self, group: int) -> str:
         prompt, row = self.recording.rollouts.problems[group].prompt, self.kinds.loc[group]
         unknown = f", {row.unknown} unknown" if row.unknown else ""
-        prompt = prompt if len(prompt) <= 40 else prompt[:37] + "…"
         return f"{prompt}  {row.correct} correct, {row.wrong} wrong{unknown}"
 
     def _list_rollouts(self, _=None) -> None:
@@ -197,10 +207,7 @@ class RolloutBrowser(Panel):
         """The whole group, a line a rollout, the chosen one marked."""
         rollouts, lines = self.recording.rollouts, []
         for i, row in enumerate(self.rows, 1):
-            text = rollouts.responses[row].replace("\n", " ")
-            said = html.escape(
-                f"{i:>2}  {MARKS[rollouts.verdicts[row]]}  {text if len(text) <= 100 else text[:99] + '…'}"
-            )
+            said = html.escape(f"{i:>2}  {MARKS[rollouts.verdicts[row]]}  {brief(rollouts.responses[row], 100)}")
             mark = ' aria-current="true" style="font-weight:700;background:#EDEDED"' if row == self.row else ""
             lines.append(f"<li{mark}>{'▸' if mark else ' '}{said}</li>")
         head = f"<b>prompt {html.escape(self._name(self.group))}</b>"
