@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from in_browser import FLAGS, ROOT, find_browser, jupyterlab, open_notebook
 from PIL import Image
+from widget_moves import CASES
 
 from scope_lab import widgets
 
@@ -43,13 +44,14 @@ def in_browser(test):
     return test
 
 
-def test_every_widget_of_the_lessons_is_operated_here():
+def test_every_widget_of_the_lessons_is_operated_here_and_timed():
     names = set(widgets.__all__) - {"Frames", "Panel", "TAUS"}
     for lesson in (ROOT / "notebooks").glob("*.ipynb"):
         code = "\n".join(cell.source for cell in nbformat.read(lesson, 4).cells if cell.cell_type == "code")
         used = {name for name in names if re.search(rf"\b{name}\(", code)}
         assert used == set(SHOWN.get(lesson.stem, {})), lesson.name
     assert names == {name for shown in SHOWN.values() for name in shown}
+    assert {*CASES} == names - {"LiveCurves"}  # which has no controls
 
 
 @pytest.fixture(scope="module")

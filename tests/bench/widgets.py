@@ -15,11 +15,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import nbformat
 from playwright.sync_api import Page, sync_playwright
 
 from scope_lab.diversity import recorded_runs
@@ -29,7 +27,9 @@ from scope_lab.widgets import LiveCurves
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from in_browser import FLAGS, find_browser, jupyterlab, open_notebook
+from test_browser import write_notebook
 from test_page import FRAME_MS, TIMES, WRITTEN
+from widget_moves import CASES, Case, Press
 
 TARGET_MS = {"first": 80, "cached": 50}
 PACKAGES = ("jupyterlab", "ipywidgets", "ipykernel", "matplotlib", "pillow", "playwright")
@@ -39,143 +39,6 @@ slider, said = IntSlider(0, 0, 1000, description="no-op"), HTML("0")
 slider.observe(lambda change: setattr(said, "value", str(change.new)), "value")
 VBox([slider, said])
 """
-
-
-@dataclass(frozen=True)
-class Press:
-    """One key on one control: the n-th slider, or the check box or button of that name."""
-
-    control: str
-    role: str
-    which: int | str
-    key: str
-
-
-def slider(control: str, which: int, steps: int) -> list[Press]:
-    """So many steps to the right, and back to where it was."""
-    return [Press(control, "slider", which, key) for key in ["ArrowRight"] * steps + ["ArrowLeft"] * steps]
-
-
-def boxes(control: str, names: list[str]) -> list[Press]:
-    """Toggle check boxes one after the other, and back in reverse, so that each state is seen twice."""
-    return [Press(control, "checkbox", name, "Space") for name in [*names, *reversed(names)]]
-
-
-def buttons(control: str, names: list[str]) -> list[Press]:
-    """From the first, which is chosen, through the others and back."""
-    return [Press(control, "button", name, "Enter") for name in [*names[1:], *reversed(names[:-1])]]
-
-
-def turns(times: int, outer: Press, inner: list[Press]) -> list[Press]:
-    """All of `inner`, then `outer` once, and again."""
-    return [press for _ in range(times) for press in (*inner, outer)]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A widget: on what it works, the code of a cell that ends with it, and the keys that move it."""
-
-    data: str
-    code: str
-    presses: list[Press]
-
-
-RECORDED = """\
-from scope_lab.rollouts import Rollouts
-from scope_lab.models import DATA
-file = DATA / "rollouts" / "countdown.parquet"
-"""
-RUNS = """\
-from scope_lab.evaluation import Evaluation
-from scope_lab.models import DATA
-runs = {m: DATA / "runs" / f"countdown-{m}-seed0" / "evaluations" for m in ("psr", "grpo", "kd", "opd", "scope")}
-evaluations = [Evaluation.load(runs["psr"] / "step-000000.json")]
-evaluations += [Evaluation.load(max(folder.glob("step-*.json"))) for folder in runs.values()]
-"""
-STEP = """\
-from scope_lab.explore_reference import Step, real_step
-from scope_lab.models import load_pair
-from scope_lab.tasks import load_task
-from scope_lab.teachers import LocalTeacher
-pair, task = load_pair("countdown", device="cpu"), load_task("countdown")
-teacher, problems = LocalTeacher(pair.teacher, "countdown-teacher"), task.problems("train", 12, seed=3)
-sampled = real_step(pair.student, pair.tokenizer, task, problems, 16, teacher, temperature=0.6, seed=0)
-"""
-# One entry a widget. Sliders are counted from 0 in the order of the page.
-CASES = {
-    "TauExplorer": Case(
-        "2,000 recorded rollouts, 32 a prompt",
-        RECORDED + "from scope_lab.widgets import TauExplorer\nTauExplorer(Rollouts.load(file).select(range(2000)))",
-        # From τ = 1 through all larger values.
-        slider("prompt", 1, 22) + turns(8, Press("prompt", "slider", 1, "ArrowRight"), slider("τ", 0, 13)),
-    ),
-    "RolloutBrowser": Case(
-        "2,000 recorded rollouts, 8 a prompt",
-        RECORDED + "from scope_lab.explore_routing import Recording\nfrom scope_lab.widgets import RolloutBrowser\n"
-        "every = Recording.load(file, rollouts_per_prompt=8)\n"
-        "RolloutBrowser(Recording(every.rollouts.select(range(2000)), every.tokens[:2000]))",
-        slider("prompt", 0, 22)
-        + 22 * [Press("prompt", "slider", 0, "ArrowRight")]
-        + turns(
-            8,
-            Press("prompt", "slider", 0, "ArrowRight"),
-            slider("rollout", 1, 6) + buttons("colour", ["difference", "student's log-prob", "teacher's log-prob"]),
-        )
-        + 3 * buttons("kind", ["mixed", "all wrong"]),
-    ),
-    "PassAtKExplorer": Case(
-        "six evaluations of 500 problems with 32 samples each",
-        RUNS + "from scope_lab.widgets import PassAtKExplorer\nPassAtKExplorer(evaluations)",
-        buttons("difficulty", ["all", "easy", "medium", "hard"])
-        + [
-            press
-            for name in ("PSR", "GRPO", "KD", "OPD", "SCOPE", "PSR", "GRPO", "KD")
-            for press in (
-                *boxes("methods", [name]),
-                Press("methods", "checkbox", name, "Space"),
-                *slider("k", 0, 5),
-                *buttons("difficulty", ["all", "easy", "medium", "hard"]),
-            )
-        ],
-    ),
-    "RunExplorer": Case(
-        "metrics of five recorded runs of 200 steps",
-        "from scope_lab.diversity import recorded_runs\nfrom scope_lab.models import DATA\n"
-        "from scope_lab.widgets import RunExplorer\nRunExplorer(recorded_runs(DATA / 'runs'))",
-        slider("window", 0, 24)
-        + buttons("metric", ["reward", "entropy", "reverse_kl", "mean_length", "grad_norm"])
-        + [
-            press
-            for name in ("PSR", "GRPO", "KD", "OPD")
-            for press in (
-                *boxes("methods", [name]),
-                Press("methods", "checkbox", name, "Space"),
-                *slider("window", 0, 4),
-                *buttons("metric", ["reward", "entropy", "reverse_kl", "mean_length", "grad_norm"]),
-            )
-        ],
-    ),
-    "DeparturePanel": Case(
-        "one step of 192 rollouts, 16 a prompt, with every rollout's gradient",
-        STEP + "from scope_lab.widgets import DeparturePanel\nDeparturePanel(Step(pair.student, *sampled))",
-        boxes("switches", ["student sign", "teacher sign", "mean-one weights", "denominators"])
-        + [
-            press
-            for name in ("student sign", "teacher sign", "mean-one weights", "denominators")
-            for press in (Press("switches", "checkbox", name, "Space"), *slider("τ", 0, 1), *slider("prompt", 1, 4))
-        ],
-    ),
-}
-
-CASES["CostCalculator"] = Case(
-    "a step of 256 rollouts",
-    "from scope_lab.widgets import CostCalculator\nCostCalculator()",
-    [
-        press
-        for device in ("a100-80", "a100-40", "rtx-4090", "l4", "laptop")
-        for press in (Press("device", "button", device, "Enter"), *slider("longest", 1, 3), *slider("wrong", 2, 4))
-    ],
-)
 
 # Runs in the page. The picture is the widget's first HTML; its `alt`, or its text, differs in every state.
 WATCH = """
@@ -264,12 +127,6 @@ def summary(milliseconds: list[float]) -> dict:
     }
 
 
-def write_notebook(folder: Path, name: str, case: Case) -> None:
-    cells = [nbformat.v4.new_code_cell(source) for source in (case.code, NO_OP)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
-
-
 def line(widget: str, control: str, visit: str, row: dict, target: int | None) -> str:
     verdict = "" if target is None else f"{target:>5}  {'' if row['p95_ms'] <= target else 'missed'}"
     return f"{widget:16} {control:12} {visit:7} {row['moves']:>5} {row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f} {verdict}"
@@ -281,7 +138,7 @@ def timed_in_lab(browser, names: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as folder, jupyterlab(Path(folder)) as address:
         for name in names:
             case = CASES[name]
-            write_notebook(Path(folder), name, case)
+            write_notebook(Path(folder) / f"{name}.ipynb", [case.code, NO_OP])
             page = open_notebook(browser, address(f"{name}.ipynb"), height=1400)
             both = "document.querySelectorAll('.jp-OutputArea-output .widget-vbox').length > 1"
             page.wait_for_function(both, timeout=60_000)
