@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 
 
-def results_table() -> str:
-    """The headline table, from data/runs alone."""
-    return headline_text(headline_runs(ROOT / "data" / "runs"))
+def results_table(task: str) -> str:
+    """What training does to a pair's student, from data/runs alone."""
+    return headline_text(headline_runs(ROOT / "data" / "runs", task))
 
 
 def glossary_table() -> str:
@@ -25,7 +26,11 @@ def glossary_table() -> str:
     return "\n".join(["| metric | meaning (`{path}`: student or teacher) |", "|---|---|", *rows])
 
 
-PARTS = {"results": results_table, "glossary": glossary_table}
+PARTS = {
+    "results": partial(results_table, "countdown"),
+    "words": partial(results_table, "smollm2"),
+    "glossary": glossary_table,
+}
 
 
 def part(text: str, name: str) -> str:
