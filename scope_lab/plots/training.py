@@ -114,12 +114,14 @@ class MetricFigure(MovingFigure):
 
     The key of a frame is the metric, the runs chosen, counted from 0, and both ends of the axis; its state the window
     and each run's curve.
+
+    top  upper end of the axes as a fraction of the figure: a heading may stand above the picture or in it
     """
 
-    def __init__(self, runs: list[Run]):
-        super().__init__(10.0, 3.7)
+    def __init__(self, runs: list[Run], top: float = 0.965):
+        super().__init__(10.0, 3.5)
         self.runs = runs
-        margins = {"left": 0.075, "right": 0.88, "bottom": 0.145, "top": 0.9}
+        margins = {"left": 0.075, "right": 0.88, "bottom": 0.15, "top": top}
         self.ax = ax = self.figure.subplots(gridspec_kw=margins)
         tidy(ax, "", "optimizer step")
         ax.yaxis.set_label_coords(-0.06, 0.5)  # a fixed place costs nothing to find
@@ -181,7 +183,7 @@ def metric_of(run: Run, metric: str) -> pd.Series | None:
 
 def plot_metric(runs: list[Run], metric: str, window: int = 10) -> Figure:
     """One metric of recorded runs against the step, running means."""
-    moving = MetricFigure(runs)
+    moving = MetricFigure(runs, top=0.9)
     moving.ax.set_title(metric_title(metric), loc="left", fontsize=11, color=INK)
     return moving.still(*moving.state_of(tuple(range(len(runs))), metric, window))
 

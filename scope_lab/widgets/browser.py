@@ -105,7 +105,7 @@ class RolloutBrowser(Panel):
             self.kind,
             self.prompt,
             self.rollout,
-            ipywidgets.HBox([self.colour, self.reset], layout={"align_items": "flex-end"}),
+            ipywidgets.HBox([self.colour, self.reset], layout={"align_items": "flex-end", "flex_flow": "row wrap"}),
         ]
         super().__init__(ipywidgets.VBox(choosers))
         self._open()

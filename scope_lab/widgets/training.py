@@ -72,7 +72,7 @@ class RunExplorer(Panel):
             for run in self.runs
         ]
         for box in self.methods:
-            box.layout.width = "100px"
+            box.layout.width = "90px"
         # Buttons, not a menu: JupyterLab keeps the up and down arrows for itself.
         self.metric = ipywidgets.ToggleButtons(
             options=known, tooltip="what is drawn against the step", style={"button_width": "auto"}
@@ -80,6 +80,7 @@ class RunExplorer(Panel):
         self.window = ipywidgets.IntSlider(
             value=20, min=1, max=50, description="window", tooltip="steps of the running mean: arrow keys move it"
         )
+        self.window.layout.width = "270px"
         self.reset = ipywidgets.Button(description="Reset", tooltip="all methods, the first metric, 20 steps")
         self.reset.layout.width = "80px"
         self.reset.on_click(self._back)
