@@ -85,7 +85,7 @@ WATCH = (
     Watch("reverse_kl, last over first", _growth("reverse_kl"), at_most=2,
           high="the student runs away from its teacher: lower learning_rate"),
     Watch("entropy, last over first", _growth("entropy"), 0.5, 2,
-          low="variety is going, and Pass@k with it: fewer steps, or a method that listens to a teacher",
+          low="variety may be going: look at Pass@k, and take fewer steps or a method that listens to a teacher",
           high="the student forgets how to write: lower learning_rate, and read what is called correct"),
     Watch("teacher_ess_fraction, mean", _mean("teacher_ess_fraction"), at_least=0.3,
           low="one rollout has nearly all of the teacher path's weight: raise tau, or set it to auto"),
