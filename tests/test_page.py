@@ -375,7 +375,7 @@ FRAME_MS = 16
 @pytest.mark.browser
 @pytest.mark.slow
 def test_a_move_takes_no_longer_than_a_frame(fresh):
-    """The median, which a busy machine moves little; tests/bench/widgets.py reads the slowest twentieth on a quiet one."""
+    """The median, which a busy machine moves little; tests/bench/widgets.py has the slowest twentieth."""
     fresh.locator("#list summary").click()
     for moves in fresh.evaluate(TIMES):
         assert len(moves) == 200 and np.median(moves) <= FRAME_MS
