@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    # peft still reads the old name of a property that transformers renamed
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
 
 
 def build_parser() -> Parser:
