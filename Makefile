@@ -16,7 +16,8 @@ help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 lab: $(ENVIRONMENT)  ## Open the notebooks in JupyterLab (this machine only, with a token)
-	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --config=notebooks/jupyter_server_config.py \
+	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 demo: $(ENVIRONMENT)  ## Train SCOPE on the bundled pair, print and plot before and after
 	$(BIN)/scope-lab train --recipe demo --out runs/demo

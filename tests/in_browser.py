@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LAB_SETTINGS = ROOT / "notebooks" / "jupyter_server_config.py"
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -38,7 +39,7 @@ def find_browser(playwright) -> str | None:
 
 @contextlib.contextmanager
 def jupyterlab(home: Path) -> Iterator[Callable[[str], str]]:
-    """A JupyterLab on a folder, on this machine only; yields the address of a notebook by its path, with the token."""
+    """A JupyterLab as `make lab` has it, on a folder, for this machine only; yields the address of a notebook by its path, with the token."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -50,6 +51,7 @@ def jupyterlab(home: Path) -> Iterator[Callable[[str], str]]:
     environment.pop("MPLBACKEND", None)
     command = f"-m jupyterlab --no-browser --ip=127.0.0.1 --port={port} --allow-root --expose-app-in-browser"
     options = [f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={home}"]
+    options.append(f"--config={LAB_SETTINGS}")
     address, log = f"http://127.0.0.1:{port}", home / ".lab.log"
     with log.open("w") as file:
         arguments = [sys.executable, *command.split(), *options]

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from in_browser import FLAGS, ROOT, find_browser, jupyterlab, open_notebook
+from in_browser import FLAGS, LAB_SETTINGS, ROOT, find_browser, jupyterlab, open_notebook
 from PIL import Image
 from widget_moves import CASES
 
@@ -52,6 +52,11 @@ def test_every_widget_of_the_lessons_is_operated_here_and_timed():
         assert used == set(SHOWN.get(lesson.stem, {})), lesson.name
     assert names == {name for shown in SHOWN.values() for name in shown}
     assert {*CASES} == names - {"LiveCurves"}  # which has no controls
+
+
+def test_the_lab_that_is_tested_has_the_settings_of_make_lab():
+    lab = re.search(r"^lab:.*?(?=^\w)", (ROOT / "Makefile").read_text(), re.M | re.S)[0]
+    assert f"--config={LAB_SETTINGS.relative_to(ROOT)}" in lab
 
 
 @pytest.fixture(scope="module")
