@@ -39,7 +39,7 @@ def find_browser(playwright) -> str | None:
 
 @contextlib.contextmanager
 def jupyterlab(home: Path) -> Iterator[Callable[[str], str]]:
-    """A JupyterLab as `make lab` has it, on a folder, for this machine only; yields the address of a notebook by its path, with the token."""
+    """A JupyterLab as `make lab` has it, on a folder; yields the address of a notebook by its path, with the token."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
