@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from .checkpoint import evaluation_file
-from .diversity import ORDER
+from .diversity import ORDER, first_and_last
 from .errors import InputError
 from .evaluation import Evaluation
 from .methods import METHODS
@@ -47,13 +45,9 @@ def finished_runs(folder: str | Path, task: str = "countdown") -> list[FinishedR
 def _finished(paths: Iterable[Path], prefix: str) -> list[FinishedRun]:
     runs = []
     for path in paths:
-        named, settings = NAMED.fullmatch(path.name.removeprefix(prefix)), path / "config.yaml"
-        if not (named and settings.is_file()):
-            continue
-        before, after = (evaluation_file(path, step) for step in (0, yaml.safe_load(settings.read_text())["steps"]))
-        if before.is_file() and after.is_file():
-            evaluations = Evaluation.load(before), Evaluation.load(after)
-            runs.append(FinishedRun(named["method"], int(named["seed"]), *evaluations))
+        named = NAMED.fullmatch(path.name.removeprefix(prefix))
+        if named and (ends := first_and_last(path)):
+            runs.append(FinishedRun(named["method"], int(named["seed"]), *ends))
     return runs
 
 

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .commands import add_inspect, add_models, add_recover, add_results, add_sweep
+from .commands import add_device, add_inspect, add_models, add_recover, add_results, add_sweep
 from .errors import InputError
 from .estimate import add_plan
 
@@ -144,10 +144,7 @@ def _add_model_and_sampling(parser: argparse.ArgumentParser, samples: int, split
     parser.add_argument("--max-new-tokens", type=int, help="default: the pair's, else what the task needs")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--problem-seed", type=int, default=0, help="which problems of the split [0]")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
-    parser.add_argument(
-        "--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]"
-    )
+    add_device(parser)
     parser.add_argument("--batch-size", type=int, help="sequences generated at a time [the pair's, else 256]")
 
 

@@ -7,6 +7,14 @@ from pathlib import Path
 from .errors import InputError
 
 
+def add_device(parser) -> None:
+    """Where a command's models are, and in which precision."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
+    parser.add_argument(
+        "--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]"
+    )
+
+
 def add_sweep(commands, add) -> None:
     sweep = add(
         commands, "sweep", "a plan of many trainings, one process a core; goes on where it was cut off", run_sweep
@@ -163,10 +171,7 @@ def add_recover(commands, add) -> None:
     parser.add_argument("--cut", default="step", help="at the nearest step (or line, sentence), or at the token [step]")
     parser.add_argument("--max-new-tokens", type=int, help="of a completion; default: the rollouts' own limit")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
-    parser.add_argument(
-        "--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]"
-    )
+    add_device(parser)
     parser.add_argument("--batch-size", type=int, help="sequences at a time [what the pair's recipe says, else 256]")
     parser.add_argument("--out", metavar="NAME", required=True, help="writes NAME.json, NAME.parquet and NAME.png")
 

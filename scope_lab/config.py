@@ -227,6 +227,14 @@ def _type_name(options) -> str:
     return " or ".join(words[kind] for kind in options)
 
 
+def read_yaml(path: Path, what: str) -> Any:
+    """A YAML file's content. Raises InputError that calls it `what`."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{what}: {path} is not YAML ({' '.join(str(error).split())})") from None
+
+
 def read_recipe(name: str) -> dict[str, Any]:
     """Settings from a YAML file, or a recipe of the package by name. Raises ValueError naming file and problem."""
     path = Path(name)
@@ -235,11 +243,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise InputError(f"recipe: {name} is neither a file nor one of {known}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"recipe: {path} is not YAML ({reason})") from None
+    content = read_yaml(path, "recipe")
     if not isinstance(content, Mapping):
         raise InputError(f"recipe: {path} holds no settings; accepted lines like `tau: 1.0`")
     try:

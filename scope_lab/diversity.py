@@ -45,14 +45,18 @@ def recorded_runs(folder: str | Path, task: str = "countdown", seed: int | None 
         name = RUN_NAME.fullmatch(path.name)
         if not name or name["method"] not in ORDER or seed not in (None, int(name["seed"])):
             continue
-        settings = path / "config.yaml"
-        steps = yaml.safe_load(settings.read_text())["steps"] if settings.is_file() else 0
-        before, after = (evaluation_file(path, step) for step in (0, steps))
-        if not (steps and before.is_file() and after.is_file()):
-            continue
-        evaluations = Evaluation.load(before), Evaluation.load(after)
-        found.append(Run(name["method"], int(name["seed"]), *evaluations, read_metrics(path).set_index("step")))
+        if ends := first_and_last(path):
+            found.append(Run(name["method"], int(name["seed"]), *ends, read_metrics(path).set_index("step")))
     return sorted(found, key=lambda run: (ORDER.index(run.method), run.seed))
+
+
+def first_and_last(path: Path) -> tuple[Evaluation, Evaluation] | None:
+    """A run folder's evaluations before its first and after its last step; None where one is missing."""
+    settings = path / "config.yaml"
+    if not settings.is_file():
+        return None
+    before, after = (evaluation_file(path, step) for step in (0, yaml.safe_load(settings.read_text())["steps"]))
+    return (Evaluation.load(before), Evaluation.load(after)) if before.is_file() and after.is_file() else None
 
 
 def title(evaluation: Evaluation) -> str:

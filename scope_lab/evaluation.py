@@ -60,8 +60,7 @@ def bootstrap_interval(values_P, level: float = 0.95, n_resamples: int = 10_000,
     if not values.size:
         return math.nan, math.nan
     means = _resampled_shares(values.size, n_resamples, seed) @ values
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return percentile_interval(means, level)
 
 
 def bootstrap_intervals(values_PK, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0) -> np.ndarray:
@@ -71,11 +70,21 @@ def bootstrap_intervals(values_PK, level: float = 0.95, n_resamples: int = 10_00
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T
 
 
+def percentile_interval(means_R, level: float) -> tuple[float, float]:
+    """The middle `level` of resampled means."""
+    low, high = np.quantile(means_R, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 @lru_cache(maxsize=4)
 def _resampled_shares(size: int, n_resamples: int, seed: int) -> np.ndarray:
-    """How often each of `size` values is drawn, over `size`; a row a resample. Every metric uses the same resamples."""
-    rng = np.random.default_rng(seed)
-    return (rng.multinomial(size, np.full(size, 1 / size), size=n_resamples) / size).astype(np.float32)
+    """`drawn_shares`, kept: every metric uses the same resamples."""
+    return drawn_shares(np.random.default_rng(seed), size, n_resamples).astype(np.float32)
+
+
+def drawn_shares(rng: np.random.Generator, size: int, n_resamples: int) -> np.ndarray:
+    """How often each of `size` values is drawn, over `size`; a row a resample, which sums to 1."""
+    return rng.multinomial(size, np.full(size, 1 / size), size=n_resamples) / size
 
 
 @dataclass(frozen=True)

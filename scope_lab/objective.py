@@ -143,10 +143,6 @@ class Coefficients:
     weights_B: Tensor
     tau_B: Tensor
 
-    @property
-    def needs_teacher_B(self) -> Tensor:
-        return self.distill_B != 0
-
 
 def rollout_coefficients(
     method: Method | str,

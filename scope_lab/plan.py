@@ -7,9 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .config import RECIPES, ScopeConfig, build_config, read_value
+from .config import RECIPES, ScopeConfig, build_config, read_value, read_yaml
 from .errors import InputError
 
 PLANS = RECIPES / "plans"
@@ -77,10 +75,7 @@ def _package_plans() -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     """The file's content, every key of the kind that KEYS says."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"plan: {path} is not YAML ({' '.join(str(error).split())})") from None
+    content = read_yaml(path, "plan")
     if not isinstance(content, Mapping):
         raise InputError(f"plan: {path} holds no plan; accepted the keys {', '.join(KEYS)}")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .evaluation import bootstrap_interval
+from .evaluation import bootstrap_interval, drawn_shares, percentile_interval
 
 
 class Interval(NamedTuple):
@@ -99,7 +99,7 @@ def bootstrap_over_both(values_SP, level: float = 0.95, n_resamples: int = 10_00
     if len(values_SP) < 2:
         return Interval(math.nan, math.nan)
     seeds_RS, problems_RP = resampled_shares(values_SP.shape, n_resamples, seed)
-    return _middle(np.einsum("rp,rp->r", seeds_RS @ values_SP, problems_RP), level)
+    return Interval(*percentile_interval(np.einsum("rp,rp->r", seeds_RS @ values_SP, problems_RP), level))
 
 
 def relative(ours_SP, theirs_SP, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0):
@@ -110,19 +110,15 @@ def relative(ours_SP, theirs_SP, level: float = 0.95, n_resamples: int = 10_000,
     ours_SP, theirs_SP = np.asarray(ours_SP, dtype=float), np.asarray(theirs_SP, dtype=float)
     seeds_RS, problems_RP = resampled_shares(ours_SP.shape, n_resamples, seed)
     means = [np.einsum("rp,rp->r", seeds_RS @ x, problems_RP) for x in (ours_SP, theirs_SP)]
-    return float(ours_SP.mean() / theirs_SP.mean() - 1), _middle(means[0] / means[1] - 1, level)
+    ends = Interval(*percentile_interval(means[0] / means[1] - 1, level))
+    return float(ours_SP.mean() / theirs_SP.mean() - 1), ends
 
 
 @lru_cache(maxsize=2)
 def resampled_shares(shape: tuple[int, ...], n_resamples: int, seed: int) -> list[np.ndarray]:
-    """For each axis, how often each of its entries is drawn, over its length: (R, S) and (R, P), rows sum to 1."""
+    """`drawn_shares` of each axis, kept: (R, S) and (R, P)."""
     rng = np.random.default_rng(seed)
-    return [rng.multinomial(size, np.full(size, 1 / size), size=n_resamples) / size for size in shape]
-
-
-def _middle(means_R: np.ndarray, level: float) -> Interval:
-    low, high = np.quantile(means_R, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    return [drawn_shares(rng, size, n_resamples) for size in shape]
 
 
 @lru_cache(maxsize=256)

@@ -55,7 +55,6 @@ class CostCalculator(Panel):
         self.controls = [self.student, self.teacher, self.device, self.prompts, self.longest, self.wrong, self.rows]
         self.controls += self.saving.values()
         self._start = [control.value for control in self.controls]
-        self._resetting = False
         for control in self.controls:
             control.observe(self._update, "value")
         self.reset.on_click(self._back)
@@ -104,15 +103,11 @@ class CostCalculator(Panel):
         return Work("scope", self.prompts.value, response_tokens=longest / 2, longest=longest, wrong=self.wrong.value)
 
     def _back(self, _=None) -> None:
-        self._resetting = True  # one picture, not one a control
-        for control, value in zip(self.controls, self._start, strict=True):
-            control.value = value
-        self._resetting = False
-        self._update()
+        with self.one_picture():
+            for control, value in zip(self.controls, self._start, strict=True):
+                control.value = value
 
-    def _update(self, _=None) -> None:
-        if self._resetting:
-            return
+    def update(self) -> None:
         state = tuple(control.value for control in self.controls)
         self.show(*self.frames.get(state, self._draw))
 

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 from collections import OrderedDict
+from contextlib import contextmanager
 
 import ipywidgets
 import numpy as np
@@ -34,15 +35,36 @@ class Frames:
 
 
 class Panel(ipywidgets.VBox):
-    """Controls, a picture, and a status line that says it in words. Subclasses call `show` when a control moves.
+    """Controls, a picture, and a status line that says it in words. A subclass shows what its controls say in `update`.
 
     frames  pictures by their key, so that a state seen before costs no drawing
     """
+
+    _held = False
 
     def __init__(self, controls: ipywidgets.Widget):
         self.frames = Frames()
         self.picture, self.status = ipywidgets.HTML(), ipywidgets.HTML()
         super().__init__([controls, self.picture, self.status])
+
+    def update(self) -> None:
+        """Show what the controls say now."""
+        raise NotImplementedError
+
+    def _update(self, _=None) -> None:
+        """What every control calls when its value changes."""
+        if not self._held:
+            self.update()
+
+    @contextmanager
+    def one_picture(self):
+        """Several controls change, and one picture follows, not one a control."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.update()
 
     def show(self, png: bytes, words: str, heading: str = "") -> None:
         """Replace picture, its heading and words; nothing else of the page is touched, so nothing flickers."""

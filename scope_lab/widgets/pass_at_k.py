@@ -143,21 +143,16 @@ class PassAtKExplorer(Panel):
         problems, methods = (ipywidgets.Label(name, layout={"width": "74px"}) for name in ("problems", "methods"))
         rows = [self.k, self.reset], [problems, self.difficulty], [methods, *self.methods]
         boxes = [ipywidgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows]
-        self._resetting = False
         super().__init__(ipywidgets.VBox(boxes))
         self._update()
 
     def _back(self, _=None) -> None:
-        self._resetting = True  # one picture, not one a control
-        self.k.value, self.difficulty.value = self.figure.ks[0], "all"
-        for box in self.methods:
-            box.value = True
-        self._resetting = False
-        self._update()
+        with self.one_picture():
+            self.k.value, self.difficulty.value = self.figure.ks[0], "all"
+            for box in self.methods:
+                box.value = True
 
-    def _update(self, _=None) -> None:
-        if self._resetting:
-            return
+    def update(self) -> None:
         chosen = tuple(i for i, box in enumerate(self.methods) if box.value)
         k, band = self.k.value, self.difficulty.value
         frame = self.frames.get(

@@ -54,22 +54,17 @@ class DeparturePanel(Panel):
         for control in (*self.switches.values(), self.tau, self.prompt):
             control.observe(self._update, "value")
         rows = [self.tau, self.prompt, self.scripts, self.reset], list(self.switches.values())
-        self._setting = False
         super().__init__(ipywidgets.VBox([ipywidgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows]))
         self._update()
 
     def _set(self, names, tau: float | None = None, prompt: int | None = None) -> None:
-        self._setting = True  # one picture, not one a control
-        for name, box in self.switches.items():
-            box.value = name in names
-        self.tau.value = self.tau.value if tau is None else tau
-        self.prompt.value = self.prompt.value if prompt is None else prompt
-        self._setting = False
-        self._update()
+        with self.one_picture():
+            for name, box in self.switches.items():
+                box.value = name in names
+            self.tau.value = self.tau.value if tau is None else tau
+            self.prompt.value = self.prompt.value if prompt is None else prompt
 
-    def _update(self, _=None) -> None:
-        if self._setting:
-            return
+    def update(self) -> None:
         names = tuple(name for name, box in self.switches.items() if box.value)
         state = names, self.prompt.value, self.tau.value
         png, pictured = self.frames.get(state, lambda: self._draw(*state))

@@ -110,9 +110,10 @@ class TauExplorer(Panel):
         self._update()
 
     def _back(self, _=None) -> None:
-        self.prompt.value, self.tau.value = self._start
+        with self.one_picture():
+            self.prompt.value, self.tau.value = self._start
 
-    def _update(self, _=None) -> None:
+    def update(self) -> None:
         group, tau = self.prompt.value, self.tau.value
         png, words = self.frames.get((group, tau), lambda: self._draw(group, tau))
         self.show(png, words, heading=group_title(self.rollouts, self.figure.paths, group))

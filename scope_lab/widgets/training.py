@@ -87,21 +87,16 @@ class RunExplorer(Panel):
         for control in (*self.methods, self.metric, self.window):
             control.observe(self._update, "value")
         rows = [self.metric], [self.window, *self.methods, self.reset]
-        self._resetting = False
         super().__init__(ipywidgets.VBox([ipywidgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows]))
         self._update()
 
     def _back(self, _=None) -> None:
-        self._resetting = True  # one picture, not one a control
-        self.metric.value, self.window.value = self.metric.options[0], 20
-        for box in self.methods:
-            box.value = True
-        self._resetting = False
-        self._update()
+        with self.one_picture():
+            self.metric.value, self.window.value = self.metric.options[0], 20
+            for box in self.methods:
+                box.value = True
 
-    def _update(self, _=None) -> None:
-        if self._resetting:
-            return
+    def update(self) -> None:
         chosen = tuple(i for i, box in enumerate(self.methods) if box.value)
         state = chosen, self.metric.value, self.window.value
         png, words = self.frames.get(state, lambda: self._draw(*state))
