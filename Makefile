@@ -5,6 +5,7 @@ PIP_ARGS ?=
 
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
+GYM := .venv/.gym
 
 # Idle threads of torch sleep instead of spinning, as `scope-lab` has it: kinder to a machine that does other things too.
 export OMP_WAIT_POLICY := PASSIVE
@@ -48,7 +49,7 @@ browser: $(ENVIRONMENT)
 smollm2: $(ENVIRONMENT)  ## Fetch the real pretrained student (93 MB) into the user's cache
 	@$(BIN)/scope-lab models fetch smollm2-135m || echo "no SmolLM2: its tests will say so"
 
-unit: $(ENVIRONMENT)  ## Unit, property and widget tests
+unit: $(GYM)  ## Unit, property and widget tests
 	$(BIN)/pytest tests -n 2 --dist loadgroup
 
 notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
@@ -80,5 +81,10 @@ clean:  ## Remove the environment and every cache; runs/ stays
 
 $(ENVIRONMENT): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[lab,dev]"
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[lab,tasks,dev]"
+	@touch $@
+
+# Not in the environment of the lessons: one of its dependencies is compiled on the spot.
+$(GYM): $(ENVIRONMENT)
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[gym]"
 	@touch $@

@@ -19,7 +19,7 @@ CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)["project"]
 CORE, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
-LOCKED = [*CORE, *EXTRAS["lab"], *EXTRAS["dev"]]  # gpu is for machines that bring their own torch
+LOCKED = [*CORE, *(line for extra in ("lab", "tasks", "gym", "dev") for line in EXTRAS[extra])]  # gpu is for machines that bring their own torch
 PINS = [Requirement(line) for line in CONSTRAINTS.splitlines() if not line.startswith("#")]
 
 
@@ -57,8 +57,8 @@ def test_torch_is_pinned_for_every_build_and_no_cuda_package_is_pinned():
 def test_conda_and_make_install_the_same():
     python, pip, pip_section = yaml.safe_load(ENVIRONMENT)["dependencies"]
     assert pip == "pip"
-    assert pip_section == {"pip": ["-c constraints.txt", "-e .[lab,dev]"]}
-    assert '-c constraints.txt -e ".[lab,dev]"' in (ROOT / "Makefile").read_text()
+    assert pip_section == {"pip": ["-c constraints.txt", "-e .[lab,tasks,dev]"]}
+    assert '-c constraints.txt -e ".[lab,tasks,dev]"' in (ROOT / "Makefile").read_text()
     assert PROJECT["requires-python"] in python.removeprefix("python").split(",")
 
 
