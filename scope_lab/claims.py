@@ -113,6 +113,20 @@ ABLATIONS = _scope_over(
     NO_CLAIM,
 )
 
+OTHERS = {"base", BEST_TAU, HALF_OF_GRPO, STEP_1}  # what a method may be compared with besides another variant
+
+
+def within(variants: Iterable[str], contrasts: Iterable[Claimed]) -> tuple[Claimed, ...]:
+    """The contrasts that a plan with these variants can make."""
+    known = {*variants} | OTHERS
+    return tuple(c for c in contrasts if {c.method, c.baseline} <= known)
+
+
+def lines_about(variants: Iterable[str]) -> tuple[Line, ...]:
+    """The lines of which it can make a contrast; those of the recovery experiment need no variant."""
+    known = {*variants}
+    return tuple(line for line in LINES if line.rule == "recovery" or within(known, line.contrasts))
+
 
 def judge(rule: str, row) -> str:
     """What a rule says of a contrast: row has metric, claimed, seeds, mean, low, high and p_holm."""

@@ -133,8 +133,8 @@ def page(found: Findings) -> str:
         ),
     ]
     extra = {"C2": at_equal_seconds, "C3": ablations, "C4": temperatures, "C5": recovery}
-    for claim, title in TITLES.items():
-        text += [f"## {claim}. {title}", ""]
+    for claim in dict.fromkeys(found.primary.claim):
+        text += [f"## {claim}. {TITLES[claim]}", ""]
         if claim in found.figures:
             file, alt = found.figures[claim]
             text += [f"![{alt}]({file})", ""]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .claims import ABLATIONS, lines_about, within
 from .claims_page import Findings, page
 from .config import ScopeConfig
 from .errors import InputError
@@ -38,7 +39,9 @@ def make_results(name: str, runs: str | None = None, out: str | Path = DATA / "r
     recorded = read_recorded(plan)
     seconds = equal_seconds(recorded.runs)
     summary, frame = _recovery(name)
-    judged, ablations = primary(recorded.runs, summary, frame), secondary(recorded.runs)
+    variants = {run.variant for run in plan}
+    judged = primary(recorded.runs, summary, frame, lines_about(variants))
+    ablations = secondary(recorded.runs, within(variants, ABLATIONS))
     out.mkdir(parents=True, exist_ok=True)
     figures = _figures(judged, ablations, recorded.runs, headline_runs(folder.parent, name), summary, name, out)
     found = Findings(

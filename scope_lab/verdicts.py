@@ -100,17 +100,21 @@ def _rows_of(line: Line, runs, ends, summary, frame) -> pd.DataFrame:
 
 
 def primary(
-    runs: Sequence[RecordedRun], summary: dict | None = None, frame: pd.DataFrame | None = None
+    runs: Sequence[RecordedRun],
+    summary: dict | None = None,
+    frame: pd.DataFrame | None = None,
+    about: Sequence[Line] = LINES,
 ) -> pd.DataFrame:
     """Every primary contrast (COLUMNS), judged: rates in points, relative changes in per cent, entropy in nats.
 
     summary, frame  of the recovery experiment, where it was made
+    about           the lines that the plan can decide
     Holm counts all primary contrasts of a claim; those that are not recorded yet count as p = 1.
     """
     ends = [run.ends for run in runs]
     seeds = Counter(run.method for run in ends)
     parts = []
-    for line in LINES:
+    for line in about:
         rows = _rows_of(line, runs, ends, summary, frame).assign(claim=line.claim, line=line.text, rule=line.rule)
         if line.rule == "no worse":  # the best of all fixed tau: none may be missing
             rows["seeds"] = np.minimum(rows.seeds, min(seeds[variant] for variant in FIXED_TAUS))
@@ -138,9 +142,9 @@ def at_equal_seconds(found: EqualSeconds | None) -> pd.DataFrame:
     return finish(rows.reindex(columns=[*COLUMNS, "rule"]), "equal seconds")
 
 
-def secondary(runs: Sequence[RecordedRun]) -> pd.DataFrame:
+def secondary(runs: Sequence[RecordedRun], contrasts: Sequence[Claimed] = ABLATIONS) -> pd.DataFrame:
     """SCOPE less each of its ablations, in both metrics: neither adjusted nor judged."""
-    rows = rate_rows([run.ends for run in runs], ABLATIONS).assign(claim="C3", line="all ablations", kind="secondary")
+    rows = rate_rows([run.ends for run in runs], contrasts).assign(claim="C3", line="all ablations", kind="secondary")
     return rows.reindex(columns=COLUMNS)
 
 

@@ -134,6 +134,8 @@ def test_another_plan_leaves_readmes_files_alone(quick, tmp_path):
         "mine-C6.png",
     }
     assert found.recorded.planned == 2 and found.recovery is None and found.rates is None
+    assert set(found.primary.claim) == {"C2", "C5", "C6"}  # what two methods and the recovery experiment can decide
+    assert not len(found.secondary)
 
 
 def test_the_headline_wants_two_seeds_of_five_methods(tmp_path):
