@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from .errors import InputError
 from .logprobs import sequence_nll
 from .tasks import Problem, Task, Verdict, Verification
+from .tasks.verification import Verifier
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,22 @@ class Rollouts:
         """Nats per token; NaN on rollouts that the teacher was not asked about."""
         return sequence_nll(self.teacher_logp_BT, self.mask_BT)
 
-    def verify(self, task: Task, truncated: str = "incorrect") -> None:
-        """Give every rollout a verdict. `truncated` is what a response without EOS gets: "incorrect" or "unknown"."""
-        self.verifications = []
-        for group, response, reason in zip(self.group_B.tolist(), self.responses, self.finish_reason, strict=True):
-            if reason == "length":
-                verdict = Verdict.UNKNOWN if truncated == "unknown" else Verdict.INCORRECT
-                self.verifications.append(Verification(verdict, "truncated", response or None))
-            else:
-                self.verifications.append(task.verify(self.problems[group], response))
+    def verify(self, task: Task | Verifier, truncated: str = "incorrect") -> None:
+        """Give every rollout a verdict. `truncated` is what a response without EOS gets: "incorrect" or "unknown".
+
+        Given a Verifier its workers stay for the next call; given a task that needs some, they come and go.
+        """
+        if not isinstance(task, Verifier):
+            with Verifier(task) as verifier:
+                return self.verify(verifier, truncated)
+        cut = Verification(Verdict.UNKNOWN if truncated == "unknown" else Verdict.INCORRECT, "truncated")
+        whole_B = (~self.truncated_B).tolist()
+        problems = [self.problems[group] for group in self.group_B.tolist()]
+        found = iter(task.verify(compress(problems, whole_B), compress(self.responses, whole_B)))
+        self.verifications = [
+            next(found) if whole else replace(cut, answer=response or None)
+            for whole, response in zip(whole_B, self.responses, strict=True)
+        ]
 
     def select(self, rows: Sequence[int] | Tensor) -> "Rollouts":
         """These rollouts alone (row numbers in any order, or a bool for each); problems left without rollouts go."""
