@@ -57,7 +57,7 @@ class Verifier:
         if self.runs not in ("inline", "threads", "processes"):
             raise ValueError(f"{task.name}: found runs={self.runs!r}, accepted inline, threads, processes")
         self.workers = workers or getattr(task, "workers", None) or _cores()
-        self.timeout = float(timeout or getattr(task, "timeout", TIMEOUT))
+        self.timeout = float(getattr(task, "timeout", TIMEOUT) if timeout is None else timeout)
         self._quick = getattr(task, "quick", None)
 
     def submit(self, problem: Problem, response: str) -> "Future[Verification]":
