@@ -11,10 +11,10 @@ GYM := .venv/.gym
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test lint types browser smollm2 unit notebooks models results page checksums bench clean
+.PHONY: help lab demo test test-trust lint types browser smollm2 unit notebooks models results page checksums bench clean
 
 help:  ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 lab: $(ENVIRONMENT)  ## Open the notebooks in JupyterLab (this machine only, with a token)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --config=notebooks/jupyter_server_config.py \
@@ -34,10 +34,10 @@ types: $(ENVIRONMENT)  ## Types of the package
 
 # Two workers with one thread each: more threads would only wait for one another.
 # No backend is set for notebooks: their figures must reach the page.
-unit notebooks bench: export OMP_NUM_THREADS := 1
-unit notebooks bench: export TOKENIZERS_PARALLELISM := false
-unit notebooks bench: export HF_HUB_OFFLINE := 1
-unit: export MPLBACKEND := Agg
+unit test-trust notebooks bench: export OMP_NUM_THREADS := 1
+unit test-trust notebooks bench: export TOKENIZERS_PARALLELISM := false
+unit test-trust notebooks bench: export HF_HUB_OFFLINE := 1
+unit test-trust: export MPLBACKEND := Agg
 
 # A Chromium that the system has is used; root on Debian or Ubuntu gets it from there, others Playwright's own.
 browser: $(ENVIRONMENT)
@@ -51,6 +51,9 @@ smollm2: $(ENVIRONMENT)  ## Fetch the real pretrained student (93 MB) into the u
 
 unit: $(GYM)  ## Unit, property and widget tests
 	$(BIN)/pytest tests -n 2 --dist loadgroup
+
+test-trust: $(ENVIRONMENT)  ## Kill, poison and mislead it at length: all of tests/trust, about 20 minutes
+	$(BIN)/pytest tests/trust -m "" -n 2 --dist loadgroup
 
 notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
 	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks -n 2

@@ -1,6 +1,7 @@
 """Shared by all tests: the bundled student, its tokenizer, and one batch of real rollouts of it."""
 
 import pytest
+from fault_table import pytest_terminal_summary  # noqa: F401  # a hook: pytest looks for it here
 from hypothesis import settings
 
 from scope_lab.engines.transformers import sample
