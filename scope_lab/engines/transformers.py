@@ -14,6 +14,8 @@ from ..logprobs import response_mask
 from ..models import stop_token_ids
 from ..rollouts import Rollouts, Sampling, encode_prompts
 from ..tasks import Problem
+from . import OnFinished
+from .filling import Filling
 from .finished import FinishedBatches
 
 
@@ -45,18 +47,44 @@ class Continuations(NamedTuple):
     ended_B: Tensor
 
 
+# Called with the rows (n,) of a batch that have just ended, their tokens and log-probs (n, L), on the CPU, and whether
+# they ended with an EOS. Rows that end together have the same length.
+OnEnded = Callable[[Tensor, Tensor, Tensor, bool], None]
+
+
+def continue_tokens(model, tokenizer, prompts: Sequence[list[int]], sampling: Sampling, **how) -> Continuations:
+    """Sample one continuation of every list of token ids (a prompt, or a prompt with the start of a response).
+
+    `how` and what is raised as in `write`.
+    """
+    B, T = len(prompts), sampling.max_new_tokens
+    tokens_BT = torch.full((B, T), pad_token_id(model, tokenizer))
+    mask_BT, ended_B = torch.zeros((B, T), dtype=torch.bool), torch.zeros(B, dtype=torch.bool)
+    logp_BT = torch.full((B, T), torch.nan)
+
+    def keep(rows: Tensor, tokens_nL: Tensor, logp_nL: Tensor, ended: bool) -> None:
+        length = tokens_nL.shape[1]
+        tokens_BT[rows, :length], logp_BT[rows, :length] = tokens_nL, logp_nL
+        mask_BT[rows, :length], ended_B[rows] = True, ended
+
+    write(model, tokenizer, prompts, sampling, keep, **how)
+    T = max(int(mask_BT.sum(-1).max()), 1)
+    return Continuations(tokens_BT[:, :T], mask_BT[:, :T], logp_BT[:, :T], ended_B)
+
+
 @torch.no_grad()
-def continue_tokens(
+def write(
     model,
     tokenizer,
     prompts: Sequence[list[int]],
     sampling: Sampling,
+    on_ended: OnEnded,
     *,
     batch_size: int = 256,
     progress: Callable[[Iterable], Iterable] = lambda batches: batches,
     finished: FinishedBatches | None = None,
-) -> Continuations:
-    """Sample one continuation of every list of token ids (a prompt, or a prompt with the start of a response).
+) -> None:
+    """Sample a continuation of every list of token ids, and hand over each as it ends.
 
     `batch_size` counts sequences; those that `finished` holds are read, the others are kept there as they end.
     The global random state is left as it was: `sampling.seed` alone decides.
@@ -69,38 +97,45 @@ def continue_tokens(
             f"max_new_tokens: found {sampling.max_new_tokens} after a prompt of {longest} tokens, "
             f"accepted at most {context - longest} in this model's context of {context}"
         )
-    stop_ids = stop_token_ids(model, tokenizer)
-    pad_id = _pad_id(tokenizer, stop_ids)
-    T = sampling.max_new_tokens
-    tokens_BT = torch.full((len(prompts), T), pad_id)
-    logp_BT = torch.full((len(prompts), T), torch.nan)
+    stop_ids, pad_id = stop_token_ids(model, tokenizer), pad_token_id(model, tokenizer)
     # One number a token decides it: a row comes out the same in whatever batch it stands, and after a resume.
-    chance_BT = torch.rand((len(prompts), T), generator=torch.Generator().manual_seed(sampling.seed))
+    chance_BT = torch.rand(
+        (len(prompts), sampling.max_new_tokens), generator=torch.Generator().manual_seed(sampling.seed)
+    )
     if finished:
         finished.begin(model, prompts, sampling, batch_size)
     with _own_generation_config(model):
         for start in progress(range(0, len(prompts), batch_size)):
             rows = slice(start, start + batch_size)
-            written = finished.load(start) if finished else None
-            if written is None:
-                written = _generate(model, prompts[rows], chance_BT[rows], sampling, stop_ids, pad_id)
-                if finished:
-                    finished.save(start, *written)
-            tokens_BT[rows], logp_BT[rows] = written
-    ended_B = torch.isin(tokens_BT, torch.tensor(stop_ids)).any(-1)
+
+            def hand_over(ended_rows, tokens_nL, logp_nL, ended, start=start) -> None:
+                on_ended(ended_rows + start, tokens_nL, logp_nL, ended)
+
+            if finished and (written := finished.load(start)):
+                _replay(*written, stop_ids, hand_over)
+                continue
+            decoding = Decoding(chance_BT[rows], sampling, stop_ids, pad_id, model.device, hand_over)
+            _generate(model, prompts[rows], sampling, stop_ids, pad_id, decoding)
+            if finished:
+                finished.save(start, decoding.tokens_BT.cpu(), decoding.logp_BT.cpu())
+
+
+def _replay(tokens_BT: Tensor, logp_BT: Tensor, stop_ids: list[int], on_ended: OnEnded) -> None:
+    """Hand over a batch that was written earlier, in the order in which it ended."""
     # A row that ended early is padded, and padding may be EOS itself: the mask ends at the first.
-    mask_BT = response_mask(tokens_BT, stop_ids)
-    T = max(int(mask_BT.sum(-1).max()), 1)
-    tokens_BT, mask_BT, logp_BT = tokens_BT[:, :T], mask_BT[:, :T], logp_BT[:, :T]
-    return Continuations(tokens_BT.where(mask_BT, pad_id), mask_BT, logp_BT.where(mask_BT, torch.nan), ended_B)
+    length_B = response_mask(tokens_BT, stop_ids).sum(-1)
+    ended_B = torch.isin(tokens_BT, torch.tensor(stop_ids)).any(-1)
+    for ended in (True, False):
+        for length in length_B[ended_B == ended].unique().tolist():
+            rows = ((length_B == length) & (ended_B == ended)).nonzero().squeeze(1)
+            on_ended(rows, tokens_BT[rows, :length], logp_BT[rows, :length], ended)
 
 
 def _generate(
-    model, prompts: Sequence[list[int]], chance_BT: Tensor, sampling: Sampling, stop_ids: list[int], pad_id: int
-) -> tuple[Tensor, Tensor]:
-    """One batch: sampled tokens and their log-probs, both (B, T), on the CPU; padding and NaN after the first EOS."""
+    model, prompts: Sequence[list[int]], sampling: Sampling, stop_ids: list[int], pad_id: int, decoding: "Decoding"
+) -> None:
+    """Decode one batch."""
     tokens_BW, attention_BW = _left_padded(prompts, pad_id, model.device)
-    decoding = Decoding(chance_BT, sampling, stop_ids, pad_id, model.device)
     model.generate(
         input_ids=tokens_BW,
         attention_mask=attention_BW,
@@ -116,18 +151,20 @@ def _generate(
         past_key_values=_shared_cache(model, prompts, pad_id),
         custom_generate=decoding,
     )
-    return decoding.tokens_BT.cpu(), decoding.logp_BT.cpu()
 
 
 class Decoding:
     """The loop that `generate` hands its prepared inputs to: samples, keeps log-probs, lets go of rows that have ended.
 
     `generate`'s own loop computes every row until the longest has ended, and gives no log-probabilities; here a batch
-    shrinks as its rows end. chance_BT (B, T) in [0, 1) decides each token, by the inverse of the distribution function.
+    shrinks as its rows end, and `on_ended` gets them at once. chance_BT (B, T) in [0, 1) decides each token, by the
+    inverse of the distribution function. tokens_BT and logp_BT: padding and NaN after the first EOS.
     """
 
-    def __init__(self, chance_BT: Tensor, sampling: Sampling, stop_ids: list[int], pad_id: int, device):
-        self.chance_BT, self.sampling = chance_BT.to(device), sampling
+    def __init__(
+        self, chance_BT: Tensor, sampling: Sampling, stop_ids: list[int], pad_id: int, device, on_ended: OnEnded
+    ):
+        self.chance_BT, self.sampling, self.on_ended = chance_BT.to(device), sampling, on_ended
         self.stop_ids = torch.tensor(stop_ids, device=device)
         self.tokens_BT = torch.full(chance_BT.shape, pad_id, device=device)
         self.logp_BT = torch.full(chance_BT.shape, torch.nan, device=device)
@@ -136,6 +173,7 @@ class Decoding:
         rows = torch.arange(len(input_ids), device=input_ids.device)
         running = torch.ones_like(rows, dtype=torch.bool)
         cache = inputs.get("past_key_values")
+        left = len(rows)
         unread = input_ids.shape[1] - (cache.get_seq_length() if cache is not None else 0)
         for t in range(self.chance_BT.shape[1]):
             prepared = model.prepare_inputs_for_generation(
@@ -147,14 +185,23 @@ class Decoding:
             del outputs
             here = rows[running]
             self.tokens_BT[here, t], self.logp_BT[here, t] = tokens_B[running], logp_B[running]
-            running &= ~torch.isin(tokens_B, self.stop_ids)
+            stopped = running & torch.isin(tokens_B, self.stop_ids)
+            running &= ~stopped
             input_ids = torch.cat([input_ids, tokens_B[:, None]], 1)
-            left = int(running.sum())
+            before, left = left, int(running.sum())
+            if left < before:
+                self._hand_over(rows[stopped], t + 1, ended=True)
             if left == 0:
                 break
             if left <= 0.75 * len(rows) and _keep(inputs, running):
                 input_ids, rows, running = input_ids[running], rows[running], running[running]
+        if left:
+            self._hand_over(rows[running], self.chance_BT.shape[1], ended=False)
         return input_ids
+
+    def _hand_over(self, rows: Tensor, length: int, ended: bool) -> None:
+        tokens_nL, logp_nL = self.tokens_BT[rows, :length], self.logp_BT[rows, :length]
+        self.on_ended(rows.cpu(), tokens_nL.cpu(), logp_nL.cpu(), ended)
 
     def _sample(self, logits_BV: Tensor, input_ids: Tensor, logits_processor, rows: Tensor, t: int):
         """A token for each running row and its log-prob at `scored_at`, (B,) both."""
@@ -217,8 +264,8 @@ def _shared_cache(model, prompts: Sequence[list[int]], pad_id: int) -> DynamicCa
     return cache
 
 
-def _pad_id(tokenizer, stop_ids: list[int]) -> int:
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
+def pad_token_id(model, tokenizer) -> int:
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_token_ids(model, tokenizer)[0]
 
 
 def sample(
@@ -229,43 +276,50 @@ def sample(
     sampling: Sampling,
     *,
     task: str = "",
-    batch_size: int = 256,
-    progress: Callable[[Iterable], Iterable] = lambda batches: batches,
-    finished: FinishedBatches | None = None,
+    on_finished: OnFinished | None = None,
+    **how,
 ) -> Rollouts:
     """Sample `rollouts_per_prompt` responses for every problem; verdicts and teacher log-probs are not filled in.
 
-    `batch_size`, `finished` and what is raised as in `continue_tokens`.
-    Raises ValueError where a prompt and its response cannot fit the model's context.
+    `on_finished` gets rollouts as they finish (`Engine`); `how` (batch_size, progress, finished) and what is raised as
+    in `write`. Raises ValueError where a prompt and its response cannot fit the model's context.
     """
     if not problems:
         raise InputError("problems: found none, accepted at least one")
     prompts = encode_prompts(tokenizer, problems)
-    group_B = torch.arange(len(problems)).repeat_interleave(rollouts_per_prompt)
-    written = continue_tokens(
-        model,
-        tokenizer,
-        [prompts[i] for i in group_B.tolist()],
-        sampling,
-        batch_size=batch_size,
-        progress=progress,
-        finished=finished,
-    )
-    lengths_B = written.mask_BT.sum(-1) - written.ended_B.long()
-    return Rollouts(
-        task=task,
-        problems=list(problems),
-        group_B=group_B,
-        tokens_BT=written.tokens_BT,
-        mask_BT=written.mask_BT,
-        # Only the final EOS is dropped: a special token in the middle is part of what the verifier judges.
-        responses=[
-            tokenizer.decode(tokens[:length])
-            for tokens, length in zip(written.tokens_BT, lengths_B.tolist(), strict=True)
-        ],
-        finish_reason=["stop" if ended else "length" for ended in written.ended_B.tolist()],
-        student_logp_BT=written.logp_BT,
-        sampling=sampling,
-        prompt_tokens=prompts,
-        pad_id=_pad_id(tokenizer, stop_token_ids(model, tokenizer)),
-    )
+    pad_id = pad_token_id(model, tokenizer)
+    filling = Filling(tokenizer, problems, prompts, rollouts_per_prompt, sampling, pad_id, task, on_finished)
+    wanted = [prompts[i] for i in filling.rollouts.group_B.tolist()]
+    write(model, tokenizer, wanted, sampling, filling.add, **how)
+    return filling.result()
+
+
+class TransformersEngine:
+    """Samples with the student itself, which therefore is always the one that trains (scope_lab.engines.Engine).
+
+    batch_size  sequences generated at a time
+    """
+
+    def __init__(self, model, tokenizer, task: str = "", batch_size: int = 256):
+        self.model, self.tokenizer, self.task, self.batch_size = model, tokenizer, task, batch_size
+
+    def sample(
+        self,
+        problems: Sequence[Problem],
+        rollouts_per_prompt: int,
+        sampling: Sampling,
+        on_finished: OnFinished | None = None,
+    ) -> Rollouts:
+        return sample(
+            self.model,
+            self.tokenizer,
+            problems,
+            rollouts_per_prompt,
+            sampling,
+            task=self.task,
+            on_finished=on_finished,
+            batch_size=self.batch_size,
+        )
+
+    def sync(self, model) -> None:
+        """Nothing to do."""
