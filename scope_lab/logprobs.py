@@ -1,24 +1,11 @@
 """From a model to log-probabilities of response tokens. The only place that shifts by one token."""
 
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-# Logits that exist at a time: few on a CPU, whose caches they should not leave far; many on a GPU, where few are slow.
-LOGITS_AT_A_TIME = {"cpu": 2**22, "cuda": 2**27}
+from .vocabulary import chunked_logprobs, forward_of, logit_change, token_logprobs, unchanged_logits
 
-
-def token_logprobs(logits_BTV: Tensor, tokens_BT: Tensor, temperature: float = 1.0) -> Tensor:
-    """log softmax(logits / temperature) of the given tokens, (B, T) nats; half precision is computed in float32."""
-    return _log_softmax(logits_BTV, temperature).gather(-1, tokens_BT[..., None]).squeeze(-1)
-
-
-def _log_softmax(logits_BTV: Tensor, temperature: float) -> Tensor:
-    if logits_BTV.dtype in (torch.float16, torch.bfloat16):
-        logits_BTV = logits_BTV.float()
-    return torch.log_softmax(logits_BTV / temperature, dim=-1)
+__all__ = ["masked_mean", "perplexity", "response_logprobs", "response_mask", "sequence_nll", "token_logprobs"]
 
 
 def response_logprobs(
@@ -31,8 +18,8 @@ def response_logprobs(
     temperature   > 0           logits are divided by it, as when sampling
 
     Returns (B, T) nats, with gradient. Padded slots hold numbers without meaning. The vocabulary is gone through in
-    chunks of tokens, forward and backward, wherever the model's logits are what its output layer returns; a model that
-    changes them afterwards (softcap, scale) or has no output layer of its own gives its logits whole.
+    chunks of tokens, forward and backward (scope_lab.vocabulary); only a model that does something unknown to its
+    output layer's result, or has no such layer, gives its logits whole.
     """
     # Positions count from the first real token: left padding must not move the prompt.
     inputs = {
@@ -43,62 +30,22 @@ def response_logprobs(
         "logits_to_keep": n_response + 1,
     }
     targets_BT = tokens_BL[:, -n_response:]
-    head = _plain_head(model)
-    if head is None:
+    head = getattr(getattr(model, "module", model), "get_output_embeddings", lambda: None)()
+    change = None if head is None else logit_change(model, head)
+    if head is None or change is None:
         # The logits at t score token t + 1, so the last one scores nothing and the prompt's last one the first token.
         return token_logprobs(model(**inputs).logits[:, :-1], targets_BT, temperature)
     mask_BT, project = attention_BL[:, -n_response:].bool(), head.forward
 
     def scores(hidden_BLH: Tensor) -> Tensor:
-        logp_N = _chunked_logprobs(head, project, hidden_BLH[:, :-1][mask_BT], targets_BT[mask_BT], temperature)
+        hidden_NH, targets_N = hidden_BLH[:, :-1][mask_BT], targets_BT[mask_BT]
+        logp_N = chunked_logprobs(head, project, hidden_NH, targets_N, temperature, change)
         logp_BL = logp_N.new_zeros(hidden_BLH.shape[:2])
         logp_BL[:, :-1][mask_BT] = logp_N
         return logp_BL[..., None]
 
-    with _forward_of(head, scores):
+    with forward_of(head, scores), unchanged_logits(model):
         return model(**inputs).logits[:, :-1, 0]
-
-
-def _chunked_logprobs(head, project, hidden_NH: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
-    """(N,) nats from the output layer's inputs; of several chunks, each computes its logits again going backward."""
-
-    def score(hidden_nH: Tensor, tokens_n: Tensor) -> Tensor:
-        return token_logprobs(project(hidden_nH), tokens_n, temperature)
-
-    size = max(1, LOGITS_AT_A_TIME.get(hidden_NH.device.type, 2**27) // head.weight.shape[0])
-    if len(tokens_N) <= size:
-        return score(hidden_NH, tokens_N)
-    chunks = zip(hidden_NH.split(size), tokens_N.split(size), strict=True)
-    if not torch.is_grad_enabled():
-        return torch.cat([score(*chunk) for chunk in chunks])
-    return torch.cat([checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks])
-
-
-def _plain_head(model):
-    """The output layer whose result is the model's logits as it stands, or None. Found out once a model, by a probe."""
-    unwrapped = getattr(model, "module", model)
-    head = getattr(unwrapped, "get_output_embeddings", lambda: None)()
-    if head is None:
-        return None
-    if not hasattr(head, "_scope_is_plain"):
-        marker = -torch.arange(1.0, 9.0, device=head.weight.device)[None, :, None]
-        tokens = torch.zeros((1, 8), dtype=torch.long, device=head.weight.device)
-        with torch.no_grad(), _forward_of(head, lambda hidden: marker):
-            head._scope_is_plain = torch.equal(model(input_ids=tokens, use_cache=False).logits, marker)
-    return head if head._scope_is_plain else None
-
-
-@contextmanager
-def _forward_of(module, function):
-    """A module computes something else for a while; hooks and wrappers around it stay in force."""
-    kept = module.__dict__.get("forward")
-    module.forward = function
-    try:
-        yield
-    finally:
-        del module.forward
-        if kept is not None:
-            module.forward = kept
 
 
 def masked_mean(x: Tensor, mask: Tensor, denominator: Tensor | float) -> Tensor:

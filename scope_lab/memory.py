@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .architectures import Architecture
 from .cost import Setup, Work, cache_size, sampler
-from .logprobs import LOGITS_AT_A_TIME
+from .vocabulary import LOGITS_AT_A_TIME
 
 # Kept free for the CUDA context, temporary tensors and fragmentation.
 KEPT_FREE = 0.1
@@ -41,7 +41,7 @@ def passing_bytes(setup: Setup, tokens: float) -> float:
 
 
 def logits_bytes(model: Architecture, kind: str, tokens: float) -> float:
-    """16 bytes a logit, as four float32 copies, of the tokens whose logits exist at a time (scope_lab.logprobs)."""
+    """16 bytes a logit, as four float32 copies, of the tokens whose logits exist at a time (scope_lab.vocabulary)."""
     return 16 * min(LOGITS_AT_A_TIME[kind], tokens * model.vocabulary)
 
 

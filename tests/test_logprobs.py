@@ -6,9 +6,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from torch.nn.functional import linear
+from transformers import (
+    Cohere2Config,
+    Cohere2ForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
-from scope_lab import logprobs, perplexity
+from scope_lab import perplexity, vocabulary
 from scope_lab.logprobs import masked_mean, response_logprobs, response_mask, sequence_nll, token_logprobs
 
 V = 5
@@ -99,51 +109,142 @@ def scored(model, rollouts, chunked: bool):
     """Log-probs of some rollouts and their gradient, through chunks of the vocabulary's scores or from whole logits."""
     head = model.get_output_embeddings()
     if not chunked:
-        head._scope_is_plain = False
+        head._scope_change = None
     inputs = rollouts.model_input(range(0, len(rollouts), 5))
     model.zero_grad()
     logp_BT = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response, 0.7)
     masked_mean(logp_BT, inputs.mask_BT, 1.0).backward()
-    del head._scope_is_plain
+    del head._scope_change
     return logp_BT.detach()[inputs.mask_BT], torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
+@pytest.mark.parametrize("entries_at_a_time", [4, 1_000])
 @pytest.mark.parametrize("tokens_at_a_time", [1, 7, 10_000])
-def test_chunks_give_the_logprobs_and_gradient_of_whole_logits(student, rollouts, monkeypatch, tokens_at_a_time):
+def test_chunks_give_the_logprobs_and_gradient_of_whole_logits(
+    student, rollouts, monkeypatch, tokens_at_a_time, entries_at_a_time
+):
     model = copy.deepcopy(student).double()
-    vocabulary = model.config.vocab_size
-    monkeypatch.setitem(logprobs.LOGITS_AT_A_TIME, "cpu", tokens_at_a_time * vocabulary)
+    n_logits = model.config.vocab_size
+    monkeypatch.setitem(vocabulary.LOGITS_AT_A_TIME, "cpu", tokens_at_a_time * min(n_logits, entries_at_a_time))
+    monkeypatch.setitem(vocabulary.ENTRIES_AT_A_TIME, "cpu", entries_at_a_time)
     whole = scored(model, rollouts, chunked=False)
     chunked = scored(model, rollouts, chunked=True)
     torch.testing.assert_close(chunked[0], whole[0], atol=1e-10, rtol=0)
     assert (chunked[1] - whole[1]).norm() < 1e-10 * whole[1].norm()
 
 
-def test_a_chunk_is_all_the_logits_there_are(student, rollouts, monkeypatch):
+@pytest.mark.parametrize("layer", ["plain", "wrapped"])
+def test_a_chunk_is_all_the_logits_there_are(student, rollouts, monkeypatch, layer):
     model, sizes = copy.deepcopy(student), []
     head = model.get_output_embeddings()
-    project = head.forward
-    head.forward = lambda hidden: sizes.append(hidden.shape[:-1].numel()) or project(hidden)
-    monkeypatch.setitem(logprobs.LOGITS_AT_A_TIME, "cpu", 5 * model.config.vocab_size)
+
+    def counted(function):
+        return lambda *inputs: sizes.append(inputs[0].shape[:-1].numel()) or function(*inputs)
+
+    if layer == "wrapped":
+        head.forward = counted(head.forward)
+    else:
+        monkeypatch.setattr(vocabulary, "linear", counted(linear))
+    stood_there = head.forward
+    monkeypatch.setitem(vocabulary.LOGITS_AT_A_TIME, "cpu", 5 * model.config.vocab_size)
     inputs = rollouts.model_input(range(9))
     response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response).sum().backward()
     assert max(sizes) == 5 and sum(sizes) == 2 * int(inputs.mask_BT.sum())  # forward, and again going backward
-    assert head.forward is not project, "what stood there before stands there again"
+    assert head.forward == stood_there
 
 
-def test_a_model_that_changes_its_logits_is_scored_from_them_whole():
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 47, "intermediate_size": 48}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "pad_token_id": 0}
+FAMILIES = {
+    "softcap": lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, **HEADS, final_logit_softcapping=0.5)),
+    "scale": lambda: Cohere2ForCausalLM(Cohere2Config(**SIZES, **HEADS, logit_scale=0.25)),
+    "divided": lambda: GraniteForCausalLM(GraniteConfig(**SIZES, **HEADS, logits_scaling=3.0)),
+    "tied": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, **HEADS, tie_word_embeddings=True)),
+    "bias": lambda: with_bias(LlamaForCausalLM(LlamaConfig(**SIZES, **HEADS))),
+}
+
+
+def with_bias(model):
+    old = model.get_output_embeddings()
+    model.set_output_embeddings(torch.nn.Linear(old.in_features, old.out_features))
+    return model
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_model_does_to_its_logits_is_done_in_chunks_too(family, temperature, monkeypatch):
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 47, "intermediate_size": 48}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
-    model = Gemma2ForCausalLM(Gemma2Config(**sizes, **heads, final_logit_softcapping=0.5)).eval()
+    model = FAMILIES[family]().double().eval()
     with torch.no_grad():
         model.get_output_embeddings().weight.normal_(std=1.0)
     tokens_BL = torch.randint(3, 47, (3, 9), generator=torch.Generator().manual_seed(1))
     attention_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
-    logits_BLV = model(tokens_BL).logits
-    expected_BT = token_logprobs(logits_BLV[:, 3:-1], tokens_BL[:, 4:])
-    assert logits_BLV.abs().max() <= 0.5
+    weight_BT = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+    def gradient(logp_BT):
+        model.zero_grad()
+        (logp_BT * weight_BT).sum().backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    whole_BT = token_logprobs(model(tokens_BL).logits[:, 3:-1], tokens_BL[:, 4:], temperature)
+    expected = gradient(whole_BT)
+    rows = []
+    monkeypatch.setattr(vocabulary, "linear", lambda x, *layer: rows.append(len(x)) or linear(x, *layer))
+    monkeypatch.setitem(vocabulary.ENTRIES_AT_A_TIME, "cpu", 10)
+    monkeypatch.setitem(vocabulary.LOGITS_AT_A_TIME, "cpu", 4 * 10)
+    logp_BT = response_logprobs(model, tokens_BL, attention_BL, 5, temperature)
+    torch.testing.assert_close(logp_BT, whole_BT, atol=1e-12, rtol=0)
+    assert (gradient(logp_BT) - expected).norm() < 1e-12 * expected.norm()
+    assert max(rows) == 4, "the logits were whole"
+    again_BT = token_logprobs(model(tokens_BL).logits[:, 3:-1], tokens_BL[:, 4:], temperature)
+    assert torch.equal(again_BT, whole_BT), "the model is as it was"
+
+
+def test_a_model_that_does_something_unknown_to_its_logits_is_scored_from_them_whole():
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, **HEADS)).eval()
+    model.register_forward_hook(lambda module, inputs, output: setattr(output, "logits", output.logits**3))
+    with torch.no_grad():
+        model.get_output_embeddings().weight.normal_(std=1.0)
+    tokens_BL = torch.randint(3, 47, (3, 9))
+    attention_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
+    expected_BT = token_logprobs(model(tokens_BL).logits[:, 3:-1], tokens_BL[:, 4:])
     torch.testing.assert_close(response_logprobs(model, tokens_BL, attention_BL, 5), expected_BT)
+
+
+def test_under_autocast_the_layer_computes_in_half_precision_and_sums_in_single(student, rollouts, monkeypatch):
+    inputs, found = rollouts.model_input(range(20)), {}
+    for tokens_at_a_time in (5, 10_000):
+        model = copy.deepcopy(student)
+        monkeypatch.setitem(vocabulary.LOGITS_AT_A_TIME, "cpu", tokens_at_a_time * model.config.vocab_size)
+        for dtype in (torch.float32, torch.bfloat16):
+            model.zero_grad()
+            with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+                logp_BT = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response)
+            assert logp_BT.dtype == torch.float32
+            masked_mean(logp_BT, inputs.mask_BT, 1.0).backward()
+            gradient = model.get_output_embeddings().weight.grad
+            assert gradient.dtype == torch.float32
+            found[tokens_at_a_time, dtype] = logp_BT.detach()[inputs.mask_BT], gradient.clone()
+        exact, half = found[tokens_at_a_time, torch.float32], found[tokens_at_a_time, torch.bfloat16]
+        assert 1e-4 < (half[0] - exact[0]).abs().mean() < 0.05
+        assert (half[1] - exact[1]).norm() < 0.05 * exact[1].norm()
+    assert torch.equal(found[5, torch.bfloat16][0], found[10_000, torch.bfloat16][0])
+
+
+def test_a_frozen_layer_gets_no_gradient_and_passes_one_on(monkeypatch):
+    monkeypatch.setitem(vocabulary.ENTRIES_AT_A_TIME, "cpu", 4)
+    monkeypatch.setitem(vocabulary.LOGITS_AT_A_TIME, "cpu", 12)
+    torch.manual_seed(0)
+    hidden_NH = torch.randn(7, 8, dtype=torch.float64, requires_grad=True)
+    head = torch.nn.Linear(8, 11, dtype=torch.float64).requires_grad_(False)
+    tokens_N, change = torch.randint(11, (7,)), vocabulary.LogitChange(1.5, 2.0)
+
+    def score(hidden_NH):
+        return vocabulary.ChunkedLogprobs.apply(hidden_NH, head.weight, head.bias, tokens_N, 0.7, change)
+
+    assert torch.autograd.gradcheck(score, hidden_NH)
+    assert head.weight.grad is None
 
 
 def test_mask_ends_at_the_first_of_several_stop_tokens_and_includes_it():

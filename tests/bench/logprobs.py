@@ -1,58 +1,82 @@
-"""Time and peak memory of response log-probs, forward and backward, against whole logits.
+"""Time and peak memory of token log-probs, forward and backward: ours, whole logits, and the kernels of others.
 
-`python tests/bench/logprobs.py [--out data/bench/logprobs.json]`. Each case runs in a process of its own, so that its
-peak is its own; the model is a single narrow layer, so that the output layer is what counts. Cases whose whole logits
-would not fit the free memory are left out and named.
+`python tests/bench/logprobs.py [--out data/bench/logprobs.json]`. What is measured is the output layer alone, from
+its inputs to the gradients of inputs and weights, in float32 on one thread. Each case runs in a process of its own,
+whose peak of resident memory is set back once inputs, weights and an old gradient are there. Cases whose whole logits
+would not fit the free memory are left out and named; their chunked passes are measured all the same.
+
+- whole     logits of every token at once, as autograd keeps them
+- chunked   scope_lab.vocabulary.chunked_logprobs
+- torch     torch.nn.functional.linear_cross_entropy with its own chunks (2.13 and later; no softcap)
+- trl       trl.kernels.chunked_logprob, as its trainers use it (one tile of 4,096 tokens × 4,096 entries)
+
+Liger's kernel and cut-cross-entropy's need Triton, so that they run on a GPU alone. Seconds are the processor's,
+which other work on a machine disturbs less.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch.nn import functional
 
 from scope_lab.hardware import describe
-from scope_lab.logprobs import response_logprobs, token_logprobs
+from scope_lab.vocabulary import chunked_logprobs, token_logprobs
 
 VOCABULARIES, LENGTHS, HIDDEN = (49_152, 151_936), (512, 2_048, 8_192), 512
 TARGET = 0.10  # of the memory of whole logits, at the larger vocabulary
-COPIES = 5  # float32 tensors of (T, V) that whole logits need at once: an estimate, to leave out what cannot fit
+WAYS = ("whole", "chunked", "torch", "trl")
+COPIES = 3  # float32 tensors of (T, V) that whole logits need at once: an estimate, to leave out what cannot fit
+
+
+def scored(way: str, hidden_NH: torch.Tensor, head: torch.nn.Linear, tokens_N: torch.Tensor) -> torch.Tensor:
+    if way == "whole":
+        return token_logprobs(head(hidden_NH), tokens_N)
+    if way == "chunked":
+        return chunked_logprobs(head, head.forward, hidden_NH, tokens_N)
+    if way == "torch":
+        options = torch.nn.LinearCrossEntropyOptions()
+        return -functional.linear_cross_entropy(hidden_NH, head.weight, tokens_N, reduction="none", options=options)
+    from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+
+    return ChunkedLogProbFunction.apply(hidden_NH, head.weight, None, tokens_N, 1.0, 4096, None, 1.0, ())[0]
 
 
 def measure(way: str, vocabulary: int, length: int) -> dict:
-    """Seconds, and megabytes above what the model itself takes, of one forward and backward pass."""
+    """Processor seconds of one forward and backward pass after a small one; megabytes at its peak above the start."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=HIDDEN, intermediate_size=HIDDEN, num_hidden_layers=1,
-        num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=2 * length, tie_word_embeddings=True,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    tokens_BL = torch.randint(vocabulary, (1, length + 1))
-    attention_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
-    before, started = peak_mb(), time.perf_counter()
-    if way == "chunked":
-        logp_BT = response_logprobs(model, tokens_BL, attention_BL, length)
-    else:
-        logp_BT = token_logprobs(model(tokens_BL, use_cache=False).logits[:, :-1], tokens_BL[:, 1:])
-    logp_BT.sum().backward()
-    seconds, norm = time.perf_counter() - started, float(model.get_output_embeddings().weight.grad.norm())
+    head = torch.nn.Linear(HIDDEN, vocabulary, bias=False)
+    hidden_NH = torch.randn(length, HIDDEN, requires_grad=True)
+    tokens_N = torch.randint(vocabulary, (length,))
+    scored(way, hidden_NH[:8], head, tokens_N[:8]).sum().backward()  # loads what is loaded late, and makes gradients
+    head.weight.grad.zero_()
+    before = start_peak()
+    started = time.process_time()
+    logp_N = scored(way, hidden_NH, head, tokens_N)
+    logp_N.sum().backward()
+    seconds = time.process_time() - started
     return {
         "seconds": round(seconds, 2),
-        "megabytes": round(peak_mb() - before),
-        "sum": logp_BT.sum().item(),
-        "norm": norm,
+        "megabytes": round(memory_mb("VmHWM") - before),
+        "sum": logp_N.sum().item(),
+        "norm": float(head.weight.grad.norm()),
     }
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def start_peak() -> float:
+    """Resident megabytes now, from which on the peak counts (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory_mb("VmRSS")
+
+
+def memory_mb(name: str) -> float:
+    """Of this process: VmRSS, or VmHWM, its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def free_mb() -> float:
@@ -60,38 +84,48 @@ def free_mb() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable"))
 
 
+def compare(vocabulary: int, length: int) -> dict:
+    """One row: every way, checked to give the same numbers, and seconds and megabytes as parts of whole logits'."""
+    row: dict = {"vocabulary": vocabulary, "tokens": length}
+    needed = COPIES * length * vocabulary * 4 / 2**20
+    ways = WAYS if needed < 0.8 * free_mb() else WAYS[1:]
+    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        ways = tuple(way for way in ways if way != "torch")
+    for way in ways:
+        command = [sys.executable, __file__, "--case", way, str(vocabulary), str(length)]
+        row[way] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    for name in ("sum", "norm"):
+        values = [row[way].pop(name) for way in ways]
+        assert max(values) - min(values) < 1e-4 * abs(values[0]), f"{name}: {dict(zip(ways, values, strict=True))}"
+    if "whole" in row:
+        for way in ways[1:]:
+            row[way] |= {f"{name}_ratio": round(row[way][name] / row["whole"][name], 3)
+                         for name in ("seconds", "megabytes")}  # fmt: skip
+    else:
+        row["whole_logits_need_mb"] = round(needed)
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/bench/logprobs.json"))
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     if arguments.case:
         way, vocabulary, length = arguments.case
         print(json.dumps(measure(way, int(vocabulary), int(length))))
         return
-    rows, left_out = [], []
+    rows = []
     for vocabulary in VOCABULARIES:
         for length in LENGTHS:
-            row: dict = {"vocabulary": vocabulary, "tokens": length}
-            needed = COPIES * length * vocabulary * 4 / 2**20
-            if needed > 0.8 * free_mb():
-                left_out.append({**row, "whole_logits_need_mb": round(needed)})
-                continue
-            for way in ("whole", "chunked"):
-                command = [sys.executable, __file__, "--case", way, str(vocabulary), str(length)]
-                row[way] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            for name in ("sum", "norm"):
-                a, b = (row[way].pop(name) for way in ("whole", "chunked"))
-                assert abs(a - b) < 1e-4 * abs(a), f"{name}: {a} whole, {b} chunked"
-            row |= {f"{name}_ratio": round(row["chunked"][name] / max(row["whole"][name], 1e-9), 3)
-                    for name in ("seconds", "megabytes")}  # fmt: skip
-            rows.append(row)
-            print(row, flush=True)
+            rows.append(compare(vocabulary, length))
+            print(rows[-1], flush=True)
     result = {
-        "what": "response log-probs, forward and backward, chunked against whole logits; one layer, float32",
+        "what": "token log-probs from the output layer's inputs, forward and backward, float32, one thread",
+        "hidden": HIDDEN,
         "target_megabytes_ratio": {str(VOCABULARIES[-1]): TARGET},
         "cases": rows,
-        "left_out_for_memory": left_out,
         "hardware": describe(),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
