@@ -1,4 +1,4 @@
-"""A run folder and its checkpoints: written whole or not at all, and read back exactly.
+"""A run folder and its checkpoints: written whole or not at all (durable.py), and read back exactly.
 
 RUN/config.yaml              every setting
 RUN/manifest.json            versions, device, commit, seconds
@@ -6,22 +6,27 @@ RUN/metrics.jsonl            a line a step (scope_lab/metrics.py); metrics.jsonl
 RUN/evaluations/step-*.json  held-out counts a problem
 RUN/checkpoints/step-*/      a Hugging Face folder of the student, with optimizer.pt and state.json beside it
 RUN/model                    the trained student
+
+Of the checkpoints the newest `keep_checkpoints` stay. One counts as there when its state.json is, with every file that
+this names in its full size; anything else is ignored, with a message.
 """
 
 import gzip
 import json
-import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
+from tqdm import tqdm
 
-from .config import ScopeConfig
-from .errors import InputError
+from .config import ScopeConfig, read_yaml
+from .durable import leftovers, remove_folder, sync, whole_file, whole_folder, write_text
+from .errors import InputError, RunStopped
 from .hardware import describe
 
 # Settings that may differ when a run goes on: they do not change what a step computes.
@@ -46,7 +51,7 @@ class RunFolder:
             check_same(self.path, config)
             if (self.path / "metrics.jsonl.gz").is_file():
                 raise InputError(f"resume: {self.path} keeps no checkpoint to go on from; name a new folder")
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and set(self.path.iterdir()) - set(leftovers(self.path)):
             raise InputError(f"out: {self.path} is not empty and holds no run; name a new folder")
         elif resume:
             raise InputError(f"resume: {self.path} holds no run to go on with")
@@ -55,8 +60,9 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder and write config.yaml: once everything else is known to be right."""
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             self.config.save(self.path / "config.yaml")
+            self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"out: {self.path} cannot be written ({error.strerror})") from None
 
@@ -72,13 +78,11 @@ class RunFolder:
         return evaluation_file(self.path, step)
 
     def log(self, metrics: dict) -> None:
-        with self.metrics.open("a") as file:
+        with self.safe_end("metrics.jsonl"), self.metrics.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
 
     def history(self) -> list[dict]:
-        if not self.metrics.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+        return read_lines(self.metrics.read_text(), self.metrics) if self.metrics.exists() else []
 
     def write_manifest(self, seed: int, steps: int, seconds: float) -> None:
         """How the run was made: command, seed, steps, seconds (those before a resume too), device, versions, commit."""
@@ -92,43 +96,100 @@ class RunFolder:
             "seconds": round(earlier + seconds, 1),
             **describe(),
         }
-        unfinished = path.with_name("manifest.json.tmp")
-        unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
-        os.replace(unfinished, path)
+        with self.safe_end("manifest.json"):
+            write_text(path, json.dumps(manifest, indent=2) + "\n")
 
     def save(self, step: int, model, tokenizer, optimizer, keep: int) -> None:
         """Write a checkpoint beside the old ones, give it its name in one move, then remove those beyond `keep`."""
         name = f"step-{step:06d}"
-        unfinished = self.checkpoints / f".{name}.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        save_model(model, tokenizer, unfinished)
-        torch.save(optimizer.state_dict(), unfinished / "optimizer.pt")
-        (unfinished / "state.json").write_text(json.dumps({"step": step}))
-        final = self.checkpoints / name
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(unfinished, final)
+        with self.safe_end(f"checkpoint {name}"):
+            if self.metrics.exists():
+                sync(self.metrics)  # the lines that this checkpoint stands for
+            with whole_folder(self.checkpoints / name) as folder:
+                save_model(model, tokenizer, folder)
+                with (folder / "optimizer.pt").open("wb") as file:  # of our own: torch's hides why a write failed
+                    torch.save(optimizer.state_dict(), file)
+                sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+                (folder / "state.json").write_text(json.dumps({"step": step, "files": sizes}))
         for old in self.finished()[:-keep]:
-            shutil.rmtree(old)
+            remove_folder(old)
+
+    def save_trained(self, model, tokenizer) -> None:
+        """Write the trained student."""
+        with self.safe_end("model"), whole_folder(self.path / "model") as folder:
+            save_model(model, tokenizer, folder)
+
+    @contextmanager
+    def safe_end(self, what: str) -> Iterator[None]:
+        """Where the block cannot write (a full disk), the run stops with one line. RunStopped."""
+        try:
+            yield
+        except Exception as error:  # files of several libraries, each with an error of its own
+            reason = " ".join(str(error).split()) or type(error).__name__
+            found = self.finished()
+            held = (
+                f"the last good checkpoint is {found[-1]}, --resume goes on from it" if found else "no checkpoint yet"
+            )
+            raise RunStopped(f"{what}: cannot be written in {self.path} ({reason[:200]}); {held}") from error
 
     def finished(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        return sorted(p for p in self.checkpoints.glob("step-*") if (p / "state.json").is_file())
+        return sorted(path for path in self.checkpoints.glob("step-*") if checkpoint_step(path) is not None)
 
     def restore(self, model, optimizer) -> int:
-        """Load the newest checkpoint into these objects, cut the metrics to it, return its step (0: none)."""
+        """Load the newest checkpoint into these objects, cut the metrics to it, return its step (0: none).
+
+        Raises InputError where it does not load.
+        """
+        for path in leftovers(self.checkpoints) + leftovers(self.path):
+            if path.name.endswith(".unfinished"):
+                tqdm.write(f"resume: ignored {path}, which is half-written")
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        finished = self.finished()
+        for path in sorted(set(self.checkpoints.glob("step-*")) - set(finished)):
+            tqdm.write(f"resume: ignored {path}, which is not complete")
         step = 0
-        if found := self.finished():
-            newest = found[-1]
-            load_weights(model, newest)
-            state = torch.load(newest / "optimizer.pt", weights_only=True, map_location="cpu")
-            optimizer.load_state_dict(state)
-            step = json.loads((newest / "state.json").read_text())["step"]
+        if finished:
+            newest = finished[-1]
+            try:
+                load_weights(model, newest)
+                state = torch.load(newest / "optimizer.pt", weights_only=True, map_location="cpu")
+                optimizer.load_state_dict(state)
+            except Exception as error:  # every library under it has its own way to say that a file is not what it was
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(
+                    f"checkpoint: {newest} cannot be read ({reason}); removed, the run would go on from "
+                    f"{finished[-2] if len(finished) > 1 else 'its start'}"
+                ) from None
+            step = checkpoint_step(newest) or 0
         kept = [json.dumps(metrics) for metrics in self.history() if metrics["step"] <= step]
-        unfinished = self.metrics.with_name("metrics.jsonl.tmp")
-        unfinished.write_text("".join(line + "\n" for line in kept))
-        os.replace(unfinished, self.metrics)
+        if len(kept) != step:
+            tqdm.write(f"resume: {self.metrics} has {len(kept)} lines of the first {step} steps")
+        write_text(self.metrics, "".join(line + "\n" for line in kept))
         return step
+
+
+def checkpoint_step(folder: Path) -> int | None:
+    """The step of a complete checkpoint; None of one that is not, whatever is wrong with it."""
+    try:
+        state = json.loads((folder / "state.json").read_text())
+        whole = all((folder / name).stat().st_size == size for name, size in state.get("files", {}).items())
+        return int(state["step"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_lines(text: str, file: Path) -> list[dict]:
+    """Metrics, a line a step. A last line that a kill tore is left out; raises InputError on any other bad one."""
+    lines = text.split("\n")
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+            rows[-1]["step"]
+        except (ValueError, TypeError, KeyError):
+            raise InputError(f"metrics: {file} line {number}: found {line[:40]!r}, accepted a step's metrics") from None
+    return rows
 
 
 def evaluation_file(folder: Path, step: int) -> Path:
@@ -138,7 +199,10 @@ def evaluation_file(folder: Path, step: int) -> Path:
 def check_same(folder: Path, config: ScopeConfig) -> None:
     """Raises InputError naming the first setting in which the run in a folder differs, but for those that may."""
     held = {item.name: item.default for item in fields(ScopeConfig)}  # a run may be older than a setting
-    held |= yaml.safe_load((folder / "config.yaml").read_text())
+    recorded = read_yaml(folder / "config.yaml", "run")
+    if not isinstance(recorded, dict):
+        raise InputError(f"run: {folder / 'config.yaml'} holds no settings")
+    held |= recorded
     for name, value in asdict(config).items():
         if name == "steps" and config.schedule == "cosine" and held[name] != value:
             raise InputError("steps: cannot change when a run with a cosine schedule goes on")
@@ -161,9 +225,8 @@ def make_compact(folder: Path, keep_model: bool = False) -> None:
     """
     metrics, compressed = folder / "metrics.jsonl", folder / "metrics.jsonl.gz"
     if metrics.is_file():
-        unfinished = folder / "metrics.jsonl.gz.tmp"
-        unfinished.write_bytes(gzip.compress(metrics.read_bytes(), mtime=0))  # without a time: the same bytes each time
-        os.replace(unfinished, compressed)
+        with whole_file(compressed) as file:
+            file.write_bytes(gzip.compress(metrics.read_bytes(), mtime=0))  # without a time: the same bytes each time
         metrics.unlink()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if not keep_model:
@@ -182,7 +245,7 @@ def read_metrics(folder: str | Path) -> pd.DataFrame:
         text = gzip.decompress(compressed.read_bytes()).decode()
     else:
         raise InputError(f"run: {folder} holds no metrics")
-    rows = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    rows = read_lines(text, plain)
     return pd.DataFrame(rows).astype(float).astype({"step": int})
 
 

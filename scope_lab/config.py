@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from .durable import write_text
 from .errors import InputError
 from .methods import METHODS, Method
 from .models import PAIRS
@@ -188,9 +189,7 @@ class ScopeConfig:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def save(self, path: Path) -> None:
-        unfinished = path.with_name(path.name + ".tmp")
-        unfinished.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
-        unfinished.replace(path)
+        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False))
 
 
 def read_value(name: str, value: Any) -> Any:

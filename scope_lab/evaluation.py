@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .durable import write_text
 from .errors import InputError
 from .rollouts import Rollouts
 
@@ -180,9 +181,7 @@ class Evaluation:
     def save(self, path: str | Path) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".tmp")
-        unfinished.write_text(json.dumps(self.__dict__) + "\n")
-        unfinished.replace(path)
+        write_text(path, json.dumps(self.__dict__) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Evaluation":

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .durable import whole_file
 from .errors import InputError
 from .logprobs import sequence_nll
 from .tasks import Problem, Task, Verdict, Verification
@@ -200,9 +201,8 @@ class Rollouts:
         path.parent.mkdir(parents=True, exist_ok=True)
         frame = self.to_frame(tokenizer)
         frame.attrs = {"sampling": asdict(self.sampling)}
-        unfinished = path.with_name(path.name + ".tmp")
-        frame.to_parquet(unfinished, index=False, compression="zstd")
-        unfinished.replace(path)
+        with whole_file(path) as unfinished:
+            frame.to_parquet(unfinished, index=False, compression="zstd")
 
     @classmethod
     def load(cls, path: str | Path, tokenizer=None) -> "Rollouts":

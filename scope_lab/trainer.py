@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoint import RunFolder, save_model
+from .checkpoint import RunFolder
 from .config import ScopeConfig
 from .engines.transformers import sample
 from .errors import InputError
@@ -141,9 +141,9 @@ class ScopeTrainer:
                 if last or stopping() or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self.save_checkpoint()
         if self.folder:
-            self.folder.write_manifest(config.seed, self.step, time.time() - started)
             if self.step == config.steps:
-                save_model(self.unwrapped, self.tokenizer, self.folder.path / "model")
+                self.folder.save_trained(self.unwrapped, self.tokenizer)
+            self.folder.write_manifest(config.seed, self.step, time.time() - started)
         if config.tracker_names:
             self.accelerator.end_training()
         return self.history

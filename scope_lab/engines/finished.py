@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..durable import whole_file
 from ..rollouts import Sampling
 
 
@@ -39,17 +40,17 @@ class FinishedBatches:
         return self.folder / f"{self.key}-{start:08d}.safetensors"
 
     def load(self, start: int) -> tuple[Tensor, Tensor] | None:
-        """Tokens and log-probs of the batch at `start`, or None."""
-        if not self._file(start).is_file():
+        """Tokens and log-probs of the batch at `start`; None where there is none, or none that can be read."""
+        try:
+            found = load_file(self._file(start))
+            return found["tokens"], found["logp"]
+        except (OSError, SafetensorError, KeyError):
             return None
-        found = load_file(self._file(start))
-        return found["tokens"], found["logp"]
 
     def save(self, start: int, tokens_BT: Tensor, logp_BT: Tensor) -> None:
         """Keep a batch; a file appears whole or not at all."""
-        half = self._file(start).with_suffix(".tmp")
-        save_file({"tokens": tokens_BT.contiguous(), "logp": logp_BT.contiguous()}, half)
-        os.replace(half, self._file(start))
+        with whole_file(self._file(start)) as unfinished:
+            save_file({"tokens": tokens_BT.contiguous(), "logp": logp_BT.contiguous()}, unfinished)
 
     def remove(self) -> None:
         """Once the output is written."""
