@@ -29,6 +29,8 @@ from .durable import leftovers, remove_folder, sync, whole_file, whole_folder, w
 from .errors import InputError, RunStopped
 from .hardware import describe
 
+Weights = dict[str, torch.Tensor] | None
+
 # Settings that may differ when a run goes on: they do not change what a step computes.
 FREE = {
     "out", "steps", "checkpoint_every", "keep_checkpoints", "trackers", "eval_every", "device", "sequences_per_batch",
@@ -99,25 +101,28 @@ class RunFolder:
         with self.safe_end("manifest.json"):
             write_text(path, json.dumps(manifest, indent=2) + "\n")
 
-    def save(self, step: int, model, tokenizer, optimizer, keep: int) -> None:
-        """Write a checkpoint beside the old ones, give it its name in one move, then remove those beyond `keep`."""
+    def save(self, step: int, model, tokenizer, optimizer_state: dict, keep: int, weights: Weights = None) -> None:
+        """Write a checkpoint beside the old ones, give it its name in one move, then remove those beyond `keep`.
+
+        weights  the model's by name, where the model itself holds shards
+        """
         name = f"step-{step:06d}"
         with self.safe_end(f"checkpoint {name}"):
             if self.metrics.exists():
                 sync(self.metrics)  # the lines that this checkpoint stands for
             with whole_folder(self.checkpoints / name) as folder:
-                save_model(model, tokenizer, folder)
+                save_model(model, tokenizer, folder, weights)
                 with (folder / "optimizer.pt").open("wb") as file:  # of our own: torch's hides why a write failed
-                    torch.save(optimizer.state_dict(), file)
+                    torch.save(optimizer_state, file)
                 sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
                 (folder / "state.json").write_text(json.dumps({"step": step, "files": sizes}))
         for old in self.finished()[:-keep]:
             remove_folder(old)
 
-    def save_trained(self, model, tokenizer) -> None:
+    def save_trained(self, model, tokenizer, weights: Weights = None) -> None:
         """Write the trained student."""
         with self.safe_end("model"), whole_folder(self.path / "model") as folder:
-            save_model(model, tokenizer, folder)
+            save_model(model, tokenizer, folder, weights)
 
     @contextmanager
     def safe_end(self, what: str) -> Iterator[None]:
@@ -136,17 +141,19 @@ class RunFolder:
         """Complete checkpoints, oldest first."""
         return sorted(path for path in self.checkpoints.glob("step-*") if checkpoint_step(path) is not None)
 
-    def restore(self, model, optimizer) -> int:
+    def restore(self, model, optimizer, tidies: bool = True) -> int:
         """Load the newest checkpoint into these objects, cut the metrics to it, return its step (0: none).
+
+        tidies  False: load alone, because another process has the folder in its care
 
         Raises InputError where it does not load.
         """
-        for path in leftovers(self.checkpoints) + leftovers(self.path):
+        for path in leftovers(self.checkpoints) + leftovers(self.path) if tidies else []:
             if path.name.endswith(".unfinished"):
                 tqdm.write(f"resume: ignored {path}, which is half-written")
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         finished = self.finished()
-        for path in sorted(set(self.checkpoints.glob("step-*")) - set(finished)):
+        for path in sorted(set(self.checkpoints.glob("step-*")) - set(finished)) if tidies else []:
             tqdm.write(f"resume: ignored {path}, which is not complete")
         step = 0
         if finished:
@@ -162,6 +169,8 @@ class RunFolder:
                     f"{finished[-2] if len(finished) > 1 else 'its start'}"
                 ) from None
             step = checkpoint_step(newest) or 0
+        if not tidies:
+            return step
         kept = [json.dumps(metrics) for metrics in self.history() if metrics["step"] <= step]
         if len(kept) != step:
             tqdm.write(f"resume: {self.metrics} has {len(kept)} lines of the first {step} steps")
@@ -249,11 +258,11 @@ def read_metrics(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(float).astype({"step": int})
 
 
-def save_model(model, tokenizer, folder: Path) -> None:
+def save_model(model, tokenizer, folder: Path, weights: Weights = None) -> None:
     """A student as a Hugging Face folder; of a model with adapters its own alone, not a teacher's beside it."""
     # Embeddings never train with an adapter; peft would look for the base's on the hub to make sure.
     own = {"selected_adapters": ["default"], "save_embedding_layers": False}
-    model.save_pretrained(folder, **(own if hasattr(model, "peft_config") else {}))
+    model.save_pretrained(folder, state_dict=weights, **(own if hasattr(model, "peft_config") else {}))
     tokenizer.save_pretrained(folder)
 
 

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
@@ -27,15 +28,20 @@ class Stopwatch:
 
 
 @contextmanager
-def stop_after_step():
-    """Turn Ctrl-C and SIGTERM into a request to stop after the running step; a second one interrupts at once."""
-    asked: list[int] = []
+def stop_after_step(agree: Callable[[bool], bool] = bool):
+    """Turn Ctrl-C and SIGTERM into a request to stop after the running step; a second one interrupts at once.
+
+    agree  of several processes: whether any was asked (scope_lab.distributed.Ranks.any). A launcher hands on a signal
+           that the terminal has sent them too, so that another one within a second is an echo
+    """
+    asked: list[float] = []
 
     def ask(number, frame):
-        if asked:
+        asked.append(time.monotonic())
+        if asked[-1] - asked[0] > 1:
             raise KeyboardInterrupt
-        asked.append(number)
-        tqdm.write("stopping after this step (again: at once, losing what the last checkpoint does not hold)")
+        if len(asked) == 1:
+            tqdm.write("stopping after this step (again: at once, losing what the last checkpoint does not hold)")
 
     try:
         kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -43,7 +49,7 @@ def stop_after_step():
         yield lambda: False
         return
     try:
-        yield lambda: bool(asked)
+        yield lambda: agree(bool(asked))
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

@@ -26,6 +26,7 @@ class Sampling:
     top_p, top_k        1 and 0 are off, as training wants: a cut distribution biases the log-ratios
     max_new_tokens      a response that has no EOS by then is truncated
     logprob_temperature of the recorded log-probabilities; None: that of sampling
+    first_row           of a part of a batch: where in it these rows stand, because a row's random numbers are its own
     """
 
     temperature: float = 1.0
@@ -34,6 +35,7 @@ class Sampling:
     max_new_tokens: int = 32
     seed: int = 0
     logprob_temperature: float | None = None
+    first_row: int = 0
 
     @property
     def scored_at(self) -> float:

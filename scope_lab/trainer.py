@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from .checkpoint import RunFolder
 from .config import ScopeConfig
+from .distributed import Ranks, evaluations_joined, joined, stacked
 from .engines.transformers import sample
 from .errors import InputError
 from .evaluation import Evaluation, evaluate
@@ -22,6 +23,7 @@ from .metrics import step_metrics
 from .models import Pair, load_pair, with_adapter
 from .objective import Coefficients, rollout_coefficients
 from .rollouts import Rollouts, Sampling
+from .sharding import make_accelerator, prepare, whole, whole_optimizer_state, whole_weights
 from .tasks import Problem, Task, load_task
 from .teachers import LocalTeacher, Teacher
 from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
@@ -51,27 +53,34 @@ class ScopeTrainer:
         resume: bool = False,
         progress: bool = True,
     ):
-        from accelerate import Accelerator
-
         self.config = config.validate()
         self.spec = config.spec
-        self.progress = progress
-        self.task = task or load_task(config.task or "")
         device = pick_device(config.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and device == "cuda")
-        self.folder = RunFolder(config.out, config, resume) if config.out else None
         if absent := [name for name in config.tracker_names if importlib.util.find_spec(name) is None]:
             raise InputError(f"trackers: {', '.join(absent)} is not installed (pip install {' '.join(absent)})")
-        self.accelerator = Accelerator(
-            cpu=device == "cpu",
-            mixed_precision="bf16" if bf16 else "no",
-            log_with=config.tracker_names or None,
-            project_dir=config.out,
-        )
-        if self.accelerator.num_processes > 1:
-            raise InputError(
-                f"processes: found {self.accelerator.num_processes}, accepted 1; start it without `accelerate launch`"
-            )
+        self.accelerator = make_accelerator(device, bf16, log_with=config.tracker_names or None, project_dir=config.out)
+        self.ranks = Ranks()
+        self.progress = progress and self.ranks.is_main
+        self.step = 0
+        with self.ranks.same_fate():
+            student, optimizer = self._load(pair, task, teacher, resume, device, bf16)
+        self.student, self.optimizer = prepare(self.accelerator, student, optimizer)
+        with self.ranks.same_fate():
+            if self.folder and self.ranks.is_main:
+                self.folder.create()
+        self.history: list[dict] = self.folder.history() if self.folder and resume else []
+        if (config.top_p, config.top_k) != (1.0, 0) and self.spec.reads_teacher:
+            warnings.warn("top_p < 1 or top_k > 0: log-ratios of sampled tokens are then biased", stacklevel=2)
+
+    def _load(self, pair, task, teacher, resume: bool, device: str, bf16: bool):
+        """What this process does by itself before all train together: task, models, the checkpoint to go on from.
+
+        Returns the student and its optimizer.
+        """
+        config = self.config
+        self.task = task or load_task(config.task or "")
+        self.folder = RunFolder(config.out, config, resume) if config.out else None
         torch.manual_seed(config.seed)  # for adapters, the only random weights
         shared = adapter_of_the_same_base(config) if pair is None and teacher is None else None
         self.pair = pair or load_pair(
@@ -95,26 +104,19 @@ class ScopeTrainer:
             getattr(student, "activation_checkpointing_enable", student.gradient_checkpointing_enable)()
         parameters = [p for p in student.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.student, self.optimizer = self.accelerator.prepare(student, optimizer)
         self.tokenizer = self.pair.tokenizer
         self.teacher = teacher
         if teacher is None and self.pair.teacher is not None:
             self.teacher = LocalTeacher(self.pair.teacher, self.pair.teacher_name)
         self.reference = LocalTeacher(reference, "starting student") if reference else None
         self.problems = self._training_problems()
-        self.step = 0
-        self.history: list[dict] = []
-        context = getattr(self.unwrapped.config, "max_position_embeddings", None)
+        context = getattr(student.config, "max_position_embeddings", None)
         limit = config.max_new_tokens or self.task.max_new_tokens
         if context and limit >= context:
             raise InputError(f"max_new_tokens: found {limit}, accepted less than the student's context of {context}")
-        if self.folder:
-            self.folder.create()
         if self.folder and resume:
-            self.step = self.folder.restore(self.unwrapped, self.optimizer)
-            self.history = self.folder.history()
-        if (config.top_p, config.top_k) != (1.0, 0) and self.spec.reads_teacher:
-            warnings.warn("top_p < 1 or top_k > 0: log-ratios of sampled tokens are then biased", stacklevel=2)
+            self.step = self.folder.restore(student, optimizer, tidies=self.ranks.is_main)
+        return student, optimizer
 
     # The loop
 
@@ -126,12 +128,13 @@ class ScopeTrainer:
         if self.step == 0:
             self.evaluate_now()
         bar = tqdm(total=config.steps, initial=self.step, desc=config.method, unit="step", disable=not self.progress)
-        with bar, stop_after_step() as stopping:
+        with bar, stop_after_step(self.ranks.any) as stopping:
             while self.step < config.steps and not stopping():
                 metrics = self.train_step()
                 self.history.append(metrics)
-                if self.folder:
-                    self.folder.log(metrics)
+                with self.ranks.same_fate():
+                    if self.folder and self.ranks.is_main:
+                        self.folder.log(metrics)
                 self.accelerator.log({k: v for k, v in metrics.items() if v is not None}, step=self.step)
                 bar.update()
                 bar.set_postfix(self._in_words(metrics), refresh=False)
@@ -141,9 +144,12 @@ class ScopeTrainer:
                 if last or stopping() or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self.save_checkpoint()
         if self.folder:
-            if self.step == config.steps:
-                self.folder.save_trained(self.unwrapped, self.tokenizer)
-            self.folder.write_manifest(config.seed, self.step, time.time() - started)
+            weights = whole_weights(self.student) if self.step == config.steps else None
+            with self.ranks.same_fate():
+                if self.ranks.is_main and self.step == config.steps:
+                    self.folder.save_trained(self.unwrapped, self.tokenizer, weights)
+                if self.ranks.is_main:
+                    self.folder.write_manifest(config.seed, self.step, time.time() - started)
         if config.tracker_names:
             self.accelerator.end_training()
         return self.history
@@ -151,18 +157,15 @@ class ScopeTrainer:
     def train_step(self) -> dict:
         """One batch of fresh rollouts, from prompts to an updated student. Returns the step's metrics."""
         clock = Stopwatch()
-        rollouts = self.sample_rollouts()
-        clock.lap("generation")
-        rollouts.verify(self.task, self.config.truncated)
-        clock.lap("verification")
-        usable_B, reference_logp_BT = self.score_with_teacher(rollouts)
-        clock.lap("teacher")
+        rollouts, usable_B, reference_logp_BT = self.fresh_batch(clock)
         coefficients = self.coefficients(rollouts, usable_B)
         batch = Batch(rollouts, coefficients, usable_B, reference_logp_BT)
         learning_rate = self.config.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        updated = update_policy(self.student, self.optimizer, self.accelerator, self.config, self.spec, batch)
+        updated = update_policy(
+            self.student, self.optimizer, self.accelerator, self.config, self.spec, batch, self.ranks
+        )
         clock.lap("update")
         self.step += 1
         metrics = {"step": self.step, **step_metrics(rollouts, coefficients, usable_B), **updated, **clock.seconds}
@@ -175,16 +178,37 @@ class ScopeTrainer:
 
     # Its stages
 
-    def sample_rollouts(self) -> Rollouts:
-        """This step's prompts and the policy's responses, a function of weights, seed and step alone."""
+    def fresh_batch(self, clock: Stopwatch) -> tuple[Rollouts, Tensor, Tensor | None]:
+        """This step's rollouts, verified and scored: each rank's share, then all of them on every rank.
+
+        With them what `score_with_teacher` returns.
+        """
+        problems, part = self.step_problems(), None
+        share = self.ranks.share(len(problems))
+        with whole(self.student):
+            if share:
+                first_row = share.start * self.config.rollouts_per_prompt
+                rollouts = self.sample_rollouts([problems[i] for i in share], first_row)
+                clock.lap("generation")
+                rollouts.verify(self.task, self.config.truncated)
+                clock.lap("verification")
+                part = rollouts, *self.score_with_teacher(rollouts)
+        parts = [part for part in self.ranks.collect(part) if part]
+        clock.lap("teacher")
+        all_rollouts, usable_B, reference_logp_BT = (list(column) for column in zip(*parts, strict=True))
+        reference = stacked(reference_logp_BT, torch.nan) if self.reference else None
+        return joined(all_rollouts), torch.cat(usable_B), reference
+
+    def sample_rollouts(self, problems: list[Problem], first_row: int = 0) -> Rollouts:
+        """The policy's responses, a function of weights, seed, step and their row in the step's batch alone."""
         config, spec = self.config, self.spec
-        sampling = self.sampling(config.temperature, config.top_p, config.top_k, seed=self._step_seed())
+        sampling = self.sampling(config.temperature, config.top_p, config.top_k, self._step_seed(), first_row)
         sampler = self.pair.teacher if spec.baseline == "kd" else self.unwrapped
         with self.accelerator.autocast():
             rollouts = sample(
                 sampler,
                 self.tokenizer,
-                self.step_problems(),
+                problems,
                 config.rollouts_per_prompt,
                 sampling,
                 task=self.task.name,
@@ -241,9 +265,9 @@ class ScopeTrainer:
     def unwrapped(self):
         return self.accelerator.unwrap_model(self.student)
 
-    def sampling(self, temperature: float, top_p: float, top_k: int, seed: int) -> Sampling:
+    def sampling(self, temperature: float, top_p: float, top_k: int, seed: int, first_row: int = 0) -> Sampling:
         limit = self.config.max_new_tokens or self.task.max_new_tokens
-        return Sampling(temperature, top_p, top_k, limit, seed, self.config.logprob_temperature)
+        return Sampling(temperature, top_p, top_k, limit, seed, self.config.logprob_temperature, first_row)
 
     def step_problems(self) -> list[Problem]:
         """The next prompts of an endless shuffled walk through the training problems, each once an epoch."""
@@ -262,40 +286,44 @@ class ScopeTrainer:
         config = self.config
         if not config.eval_problems:
             return None
-        if self.step == 0 and self.folder and self.folder.evaluation(0).is_file():  # of the untrained student: kept
-            evaluation = Evaluation.load(self.folder.evaluation(0))
+        kept = self.folder.evaluation(0) if self.step == 0 and self.folder else None
+        if evaluation := self.ranks.from_main(Evaluation.load(kept) if kept and kept.is_file() else None):
             self.evaluations = {0: evaluation}
             return evaluation
         problems = self.task.problems(config.eval_split, config.eval_problems, seed=0)
         temperature = config.eval_temperature or config.temperature
-        sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, seed=10_000)
-        with self.accelerator.autocast():
-            evaluation, _ = evaluate(
-                self.unwrapped,
-                self.tokenizer,
-                self.task,
-                problems,
-                sampling,
-                config.eval_samples,
-                label=f"{config.method} step {self.step}",
-                split=config.eval_split,
-                batch_size=config.sequences_per_batch,
-                progress=self._bar(f"evaluate step {self.step}"),
-            )
-        if self.folder:
-            evaluation.save(self.folder.evaluation(self.step))
+        share, mine = self.ranks.share(len(problems)), None
+        first_row = share.start * config.eval_samples
+        sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, 10_000, first_row)
+        with whole(self.student), self.accelerator.autocast():
+            if share:
+                mine, _ = evaluate(
+                    self.unwrapped,
+                    self.tokenizer,
+                    self.task,
+                    [problems[i] for i in share],
+                    sampling,
+                    config.eval_samples,
+                    label=f"{config.method} step {self.step}",
+                    split=config.eval_split,
+                    batch_size=config.sequences_per_batch,
+                    progress=self._bar(f"evaluate step {self.step}"),
+                )
+        evaluation = evaluations_joined([part for part in self.ranks.collect(mine) if part])
+        with self.ranks.same_fate():
+            if self.folder and self.ranks.is_main:
+                evaluation.save(self.folder.evaluation(self.step))
         self.evaluations = {**getattr(self, "evaluations", {}), self.step: evaluation}
         return evaluation
 
     def save_checkpoint(self) -> None:
-        if self.folder:
-            self.folder.save(
-                self.step,
-                self.unwrapped,
-                self.tokenizer,
-                self.optimizer,
-                self.config.keep_checkpoints,
-            )
+        if not self.folder:
+            return
+        weights, optimizer_state = whole_weights(self.student), whole_optimizer_state(self.optimizer)
+        with self.ranks.same_fate():
+            if self.ranks.is_main:
+                keep = self.config.keep_checkpoints
+                self.folder.save(self.step, self.unwrapped, self.tokenizer, optimizer_state, keep, weights)
 
     def _training_problems(self) -> list[Problem]:
         held_out = self.config.eval_split == "train" and self.config.eval_problems

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from .config import ScopeConfig
+from .distributed import Ranks
 from .logprobs import masked_mean, response_logprobs
 from .methods import Method
 from .objective import Coefficients, policy_loss, token_advantages
 from .rollouts import Rollouts
+from .sharding import exchange_at
 
 
 class Batch(NamedTuple):
@@ -21,25 +23,36 @@ class Batch(NamedTuple):
     reference_logp_BT: Tensor | None = None
 
 
-def update_policy(student, optimizer, accelerator, config: ScopeConfig, method: Method, batch: Batch) -> dict:
-    """`updates_per_batch` optimizer steps on one batch; returns the metrics of the last.
+def update_policy(
+    student, optimizer, accelerator, config: ScopeConfig, method: Method, batch: Batch, ranks: Ranks | None = None
+) -> dict:
+    """`updates_per_batch` optimizer steps on one batch, the same on every rank; returns the metrics of the last.
 
-    The loss is a plain sum over micro-batches, because the coefficients hold the step's global denominators: how rows
-    are packed changes nothing. Rows whose coefficients are all 0 are left out. An update whose loss or gradient is not
-    finite is skipped and counted.
+    The loss is a plain sum over micro-batches and ranks, because the coefficients hold the step's global denominators:
+    how rows are packed and dealt out changes nothing. Rows whose coefficients are all 0 are left out. An update whose
+    loss or gradient is not finite is skipped, on all ranks, and counted.
     """
+    ranks = ranks or Ranks()
     rollouts, coefficients = batch.rollouts, batch.coefficients
     kl_B = batch.usable_B.float() * (config.kl_coef / len(rollouts))
     rows = ((coefficients.reward_B != 0) | (coefficients.distill_B != 0) | (kl_B != 0)).nonzero().squeeze(1)
-    microbatches = rollouts.batches(rows, config.tokens_per_microbatch)
+    microbatches = rollouts.batches(ranks.deal(rows, rollouts.length_B), config.tokens_per_microbatch)
+    # Ranks exchange weights or gradients within a pass, so that all need as many: the last ones may count for nothing.
+    n_passes = max(ranks.collect(len(microbatches)))
+    idle = rows[rollouts.length_B[rows].argmin()][None] if n_passes else rows
     found: dict = {}
     skipped = 0
     student.train()
     for _ in range(config.updates_per_batch):
-        parts = [
-            microbatch_backward(student, accelerator, config, method, batch, kl_B, microbatch)
-            for microbatch in microbatches
-        ]
+        mine = []
+        for i in range(n_passes):
+            works = i < len(microbatches)
+            # DDP and FSDP2 average over ranks.
+            now, scale = (microbatches[i], ranks.size) if works else (idle, 0)
+            with exchange_at(i == n_passes - 1, student):
+                part = microbatch_backward(student, accelerator, config, method, batch, kl_B, now, scale)
+            mine += [part] if works else []
+        parts = [part for of_rank in ranks.collect(mine) for part in of_rank]
         norm = float(accelerator.clip_grad_norm_(student.parameters(), config.max_grad_norm))
         found = summarise(parts)
         if parts and torch.isfinite(torch.tensor([norm, found["loss"]])).all():
@@ -51,9 +64,12 @@ def update_policy(student, optimizer, accelerator, config: ScopeConfig, method: 
 
 
 def microbatch_backward(
-    student, accelerator, config: ScopeConfig, method: Method, batch: Batch, kl_B: Tensor, rows: Tensor
+    student, accelerator, config: ScopeConfig, method: Method, batch: Batch, kl_B: Tensor, rows: Tensor, scale: int
 ) -> dict:
-    """Forward and backward of some rows; gradients add up. The log-ratio is of the student as it is now (Eq. 2)."""
+    """Forward and backward of some rows; `scale` times their gradient is added up.
+
+    The log-ratio is of the student as it is now (Eq. 2).
+    """
     rollouts, device = batch.rollouts, accelerator.device
     inputs = rollouts.model_input(rows).to(device)
     T, mask_BT = inputs.n_response, inputs.mask_BT
@@ -80,7 +96,7 @@ def microbatch_backward(
         clip=config.clip,
         log_form_B=(reward_B > 0) if method.mle_form == "logp" else None,
     )
-    accelerator.backward(loss)
+    accelerator.backward(loss * scale)
     distilled_BT = mask_BT & (distill_B != 0)[:, None]
     ratio_BT = torch.where(distilled_BT, now_BT - teacher_logp_BT, 0.0)
     return {

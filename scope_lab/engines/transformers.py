@@ -99,9 +99,8 @@ def write(
         )
     stop_ids, pad_id = stop_token_ids(model, tokenizer), pad_token_id(model, tokenizer)
     # One number a token decides it: a row comes out the same in whatever batch it stands, and after a resume.
-    chance_BT = torch.rand(
-        (len(prompts), sampling.max_new_tokens), generator=torch.Generator().manual_seed(sampling.seed)
-    )
+    first, generator = sampling.first_row, torch.Generator().manual_seed(sampling.seed)
+    chance_BT = torch.rand((first + len(prompts), sampling.max_new_tokens), generator=generator)[first:]
     if finished:
         finished.begin(model, prompts, sampling, batch_size)
     with _own_generation_config(model):
