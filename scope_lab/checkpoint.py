@@ -130,12 +130,13 @@ class RunFolder:
         try:
             yield
         except Exception as error:  # files of several libraries, each with an error of its own
-            reason = " ".join(str(error).split()) or type(error).__name__
+            cause = next((e for e in (error, error.__context__) if isinstance(e, OSError) and e.strerror), None)
+            reason = cause.strerror if cause else " ".join(str(error).split())[:200] or type(error).__name__
             found = self.finished()
             held = (
                 f"the last good checkpoint is {found[-1]}, --resume goes on from it" if found else "no checkpoint yet"
             )
-            raise RunStopped(f"{what}: cannot be written in {self.path} ({reason[:200]}); {held}") from error
+            raise RunStopped(f"{what}: cannot be written in {self.path} ({reason}); {held}") from error
 
     def finished(self) -> list[Path]:
         """Complete checkpoints, oldest first."""

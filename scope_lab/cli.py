@@ -4,7 +4,9 @@ Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else.
 """
 
 import argparse
+import errno
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .commands import add_device, add_inspect, add_models, add_recover, add_results, add_sweep
-from .errors import InputError
+from .errors import InputError, RunStopped
 from .estimate import add_plan
 
 TRAIN_EXAMPLE = """examples:
@@ -36,17 +38,23 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         parsed = build_parser().parse_args(arguments)
+        parsed.arguments = arguments
         quiet_libraries()
         return parsed.run(parsed) or 0
-    except InputError as error:
+    except (InputError, RunStopped) as error:
         print(f"scope-lab: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("scope-lab: interrupted", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        print(f"scope-lab: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 1 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) else 2
 
 
 def quiet_libraries() -> None:
@@ -160,7 +168,8 @@ def run_train(parsed) -> None:
     trainer = ScopeTrainer(config, resume=parsed.resume)
     trainer.train()
     if trainer.step < config.steps:
-        print(f"stopped at step {trainer.step} of {config.steps}; the same command with --resume goes on")
+        arguments = parsed.arguments if parsed.resume else [*parsed.arguments, "--resume"]
+        print(f"stopped at step {trainer.step} of {config.steps}; this goes on: scope-lab {shlex.join(arguments)}")
         return
     print(f"trained {config.steps} steps of {config.method}: {config.out}/model")
     report(Path(config.out))

@@ -125,10 +125,10 @@ class ScopeTrainer:
         config, started = self.config, time.time()
         if config.tracker_names:
             self.accelerator.init_trackers("scope-lab", config=vars(config))
-        if self.step == 0:
-            self.evaluate_now()
         bar = tqdm(total=config.steps, initial=self.step, desc=config.method, unit="step", disable=not self.progress)
         with bar, stop_after_step(self.ranks.any) as stopping:
+            if self.step == 0:
+                self.evaluate_now()
             while self.step < config.steps and not stopping():
                 metrics = self.train_step()
                 self.history.append(metrics)
@@ -312,7 +312,8 @@ class ScopeTrainer:
         evaluation = evaluations_joined([part for part in self.ranks.collect(mine) if part])
         with self.ranks.same_fate():
             if self.folder and self.ranks.is_main:
-                evaluation.save(self.folder.evaluation(self.step))
+                with self.folder.safe_end(f"evaluation at step {self.step}"):
+                    evaluation.save(self.folder.evaluation(self.step))
         self.evaluations = {**getattr(self, "evaluations", {}), self.step: evaluation}
         return evaluation
 

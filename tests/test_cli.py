@@ -177,7 +177,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     text, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert "--resume goes on" in text
+    assert "this goes on: scope-lab train " in text and "--resume" in text
     done = len((out / "metrics.jsonl").read_text().splitlines())
     assert 0 < done < 400 and (out / "checkpoints" / f"step-{done:06d}" / "state.json").is_file()
     assert main([*command[3:], "--resume", "--steps", str(done + 1)]) == 0

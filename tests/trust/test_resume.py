@@ -1,0 +1,287 @@
+"""A run that is killed at any instant and resumed ends as if nothing had happened: weights, optimizer, metrics."""
+
+import json
+import os
+import pickle
+import random
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import mortal
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scope_lab.cli import main
+
+STEPS = 4
+SETTINGS = (
+    f"--pair countdown --steps {STEPS} --prompts-per-step 2 --rollouts-per-prompt 4 --eval-problems 4 "
+    "--eval-samples 4 --eval-every 2 --checkpoint-every 1 --device cpu"
+).split()
+METHODS = {
+    "scope": "--method scope",
+    "scope, LoRA": "--method scope --lora-rank 2",
+    "grpo, KL": "--method grpo --kl-coef 0.01 --eval-problems 0",
+    "opd, LoRA": "--method opd --lora-rank 2 --checkpoint-every 2",
+    "kd": "--method kd --eval-problems 0",
+    "reference, two updates": "--method reference --updates-per-batch 2 --clip 0.2 --checkpoint-every 3",
+}
+QUICK = ("scope", "scope, LoRA")
+
+
+def train(out: Path, method: str, *more, **faults) -> mortal.Ended:
+    return mortal.run("train", *SETTINGS, *METHODS[method].split(), "--out", out, *more, below=out, **faults)
+
+
+def resume(out: Path, method: str) -> mortal.Ended:
+    """Go on as a user would: a run that was killed before it had a folder is simply started."""
+    ended = train(out, method, *(["--resume"] if (out / "config.yaml").exists() else []))
+    assert ended.code == 0, ended.err
+    return ended
+
+
+def record(run: Path) -> dict:
+    """Everything a run leaves behind that does not depend on the clock, as numbers and text."""
+    found: dict = {"files": sorted(p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file())}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        metrics = json.loads(line)
+        assert ("step", metrics["step"]) not in found, "a line twice"
+        timed = {name for name in metrics if name.startswith("seconds") or name == "tokens_per_second"}
+        found["step", metrics["step"]] = {name: value for name, value in metrics.items() if name not in timed}
+    for file in run.rglob("*.safetensors"):
+        for name, tensor in load_file(file).items():
+            found[file.relative_to(run).as_posix(), name] = tensor
+    for file in run.rglob("optimizer.pt"):
+        for parameter, state in torch.load(file, weights_only=True)["state"].items():
+            for name, value in state.items():
+                found[file.relative_to(run).as_posix(), parameter, name] = value
+    for file in run.rglob("evaluations/*.json"):
+        found[file.relative_to(run).as_posix()] = file.read_text()
+    return found
+
+
+def differences(ours: dict, theirs: dict) -> list:
+    def same(a, b) -> bool:
+        return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+
+    return [key for key in ours.keys() | theirs.keys() if not same(ours.get(key), theirs.get(key))]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The uninterrupted run of a method, made once: what it recorded, and how often each kind of thing happened."""
+    made: dict[str, tuple[dict, dict]] = {}
+
+    def of(method: str) -> tuple[dict, dict]:
+        if method not in made:
+            out = tmp_path_factory.mktemp("whole") / "run"
+            ended = train(out, method)
+            assert ended.code == 0, ended.err
+            made[method] = record(out), ended.counts
+        return made[method]
+
+    return of
+
+
+def instants(n: int, methods, seed: int) -> list[tuple[str, str, float]]:
+    """(method, kind, where): n random places, the kinds and methods taking turns."""
+    rng = random.Random(seed)
+    return [(methods[i % len(methods)], mortal.KINDS[i % len(mortal.KINDS)], rng.random()) for i in range(n)]
+
+
+def check_killed(whole, faults, tmp_path, method: str, kind: str, where: float) -> None:
+    expected, counts = whole(method)
+    out = tmp_path / "run"
+    with faults(f"kill -9 of a training: at a pass or file ({kind})") as fault:
+        ended = train(out, method, at=(kind, 1 + int(where * counts[kind])))
+        assert ended.code == -signal.SIGKILL
+        resume(out, method)
+        wrong = differences(record(out), expected)
+        fault.wrong_numbers = len(wrong)
+        assert not wrong
+
+
+@pytest.mark.parametrize(("method", "kind", "where"), instants(4, QUICK, seed=1))
+def test_killed_and_resumed_is_the_uninterrupted_run(method, kind, where, whole, faults, tmp_path):
+    check_killed(whole, faults, tmp_path, method, kind, where)
+
+
+@pytest.mark.trust_long
+@pytest.mark.parametrize(("method", "kind", "where"), instants(25, tuple(METHODS), seed=2))
+def test_killed_at_25_instants(method, kind, where, whole, faults, tmp_path):
+    check_killed(whole, faults, tmp_path, method, kind, where)
+
+
+@pytest.mark.trust_long
+@pytest.mark.parametrize("method", QUICK)
+def test_killed_at_every_change_of_its_folder(method, whole, faults, tmp_path):
+    """Each attempt lives for one file operation more than the one before: between any two of them the disk is sound."""
+    expected, counts = whole(method)
+    ended = None
+    for place in range(1, counts["files"] + 1, 3):
+        out = tmp_path / f"run{place}"
+        with faults("kill -9 of a training: at every third file operation") as fault:
+            ended = train(out, method, at=("files", place))
+            assert ended.code == -signal.SIGKILL
+            resume(out, method)
+            fault.wrong_numbers = len(differences(record(out), expected))
+            assert fault.wrong_numbers == 0, place
+        shutil.rmtree(out)
+
+
+@pytest.mark.trust_long
+def test_killed_again_and_again(whole, faults, tmp_path):
+    """Every attempt is killed a little later, in the resumed part too, until one gets through."""
+    expected, counts = whole("scope")
+    out, ended, place = tmp_path / "run", None, 0
+    while ended is None or ended.code:
+        place += counts["files"] // 8
+        with faults("kill -9 of a training: again and again") as fault:
+            more = ["--resume"] if (out / "config.yaml").exists() else []
+            ended = train(out, "scope", *more, at=("files", place))
+            assert ended.code in (0, -signal.SIGKILL)
+    fault.wrong_numbers = len(differences(record(out), expected))
+    assert not fault.wrong_numbers and place > counts["files"] // 8
+
+
+def test_what_a_power_cut_leaves_is_ignored_with_a_message(whole, faults, tmp_path):
+    """A half-written checkpoint, one whose file lost its end, and a torn last line of the metrics."""
+    out = tmp_path / "run"
+    assert train(out, "scope", at=("files", whole("scope")[1]["files"] - 8)).code == -signal.SIGKILL
+    checkpoints = sorted(out.glob("checkpoints/step-*"))
+    half, torn = checkpoints[0].with_name(".step-000009.unfinished"), checkpoints[-1].with_name("step-000008")
+    shutil.copytree(checkpoints[-1], half), shutil.copytree(checkpoints[-1], torn)
+    (half / "state.json").unlink()
+    with (torn / "optimizer.pt").open("r+b") as file:
+        file.truncate(1000)
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "reward": 0.2')
+    with faults("power cut: half a checkpoint, half a file, half a line", injected=3) as fault:
+        ended = resume(out, "scope")
+        assert ".step-000009.unfinished, which is half-written" in ended.out
+        assert "step-000008, which is not complete" in ended.out
+        shutil.rmtree(torn)
+        fault.wrong_numbers = len(differences(record(out), whole("scope")[0]))
+        assert fault.wrong_numbers == 0
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_newest_checkpoints_stay(keep, tmp_path):
+    out = tmp_path / "run"
+    assert main(["train", *SETTINGS, "--eval-problems", "0", "--keep-checkpoints", str(keep), "--out", str(out)]) == 0
+    kept = [f"step-{step:06d}" for step in range(STEPS - keep + 1, STEPS + 1)]
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == kept
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", [("sampling", 1), ("update", 2)])
+def test_a_signal_saves_and_says_how_to_go_on(with_signal, at, whole, faults, tmp_path):
+    out = tmp_path / "a run"
+    kind = "update" if at[0] == "update" else "first evaluation"
+    with faults(f"{signal.Signals(with_signal).name} in the {kind}") as fault:
+        ended = train(out, "scope", at=at, with_signal=with_signal)
+        assert ended.code == 0, ended.err
+        stopped = next(line for line in ended.out.splitlines() if line.startswith("stopped at step"))
+        command = shlex.split(stopped.partition("this goes on: ")[2])
+        assert command[0] == "scope-lab" and command[-1] == "--resume"
+        assert main(command[1:]) == 0
+        fault.wrong_numbers = len(differences(record(out), whole("scope")[0]))
+        assert fault.wrong_numbers == 0
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 6 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def check_stopped(ended: mortal.Ended, out: Path, what: str) -> list[Path]:
+    """One clear line, no half-written thing left; the complete checkpoints."""
+    last = ended.err.splitlines()[-1]
+    assert ended.code == 1 and "Traceback" not in ended.err, ended.err
+    assert last.startswith("scope-lab: ") and "cannot be written" in last and what in last, last
+    assert not list(out.rglob(".*unfinished*"))
+    return sorted(path.parent for path in out.glob("checkpoints/step-*/state.json"))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tiny_disk, whole, faults, tmp_path):
+    out = tiny_disk / "run"
+    with faults("disk full while saving") as fault:
+        ended = train(out, "scope", "--keep-checkpoints", "9", "--eval-problems", "0")
+        good = check_stopped(ended, out, "No space left")
+        assert good and f"the last good checkpoint is {good[-1]}" in ended.err
+        moved = shutil.copytree(out, tmp_path / "run")  # room at last
+        assert main(["train", *SETTINGS, "--eval-problems", "0", "--out", str(moved), "--resume"]) == 0
+        expected = {k: v for k, v in whole("scope")[0].items() if k[0] == "step"}
+        ours = {k: v for k, v in record(moved).items() if k[0] == "step"}
+        fault.wrong_numbers = len(differences(ours, expected))
+        assert fault.wrong_numbers == 0
+
+
+@pytest.mark.parametrize(("size", "every", "what"), [(3_000, 0, "metrics"), (300_000, 1, ""), (2_000_000, 1, "")])
+def test_no_file_may_grow_beyond_a_limit(size, every, what, faults, tmp_path):
+    """A quota's way to be full: the metrics, the weights (1.4 MB) or the optimizer's state (2.7 MB) do not fit."""
+    out = tmp_path / "run"
+    with faults("a file beyond the quota while saving"):
+        limit = (resource.RLIMIT_FSIZE, size)
+        ended = train(out, "scope", "--eval-problems", "0", "--checkpoint-every", str(every), limit=limit)
+        assert check_stopped(ended, out, what) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "rollout"])
+def test_a_killed_sampling_goes_on_after_its_finished_batches(command, faults, tmp_path):
+    sizes = ["--pair", "countdown", "--problems", "12", "--samples", "4", "--batch-size", "8", "--device", "cpu"]
+
+    def sampled(out: Path, **faults_) -> mortal.Ended:
+        return mortal.run(command, *sizes, "--out", out, below=out.parent, **faults_)
+
+    name = "out.json" if command == "evaluate" else "out.parquet"
+    reference = tmp_path / "whole" / name
+    reference.parent.mkdir()
+    counts = sampled(reference).counts
+    rng = random.Random(3)
+    for kind in ("sampling", "files"):
+        out = tmp_path / kind / name
+        out.parent.mkdir()
+        with faults(f"kill -9 of `{command}`") as fault:
+            assert sampled(out, at=(kind, rng.randint(2, counts[kind] - 1))).code == -signal.SIGKILL
+            assert sampled(out).code == 0
+            fault.wrong_numbers = int(out.read_bytes() != reference.read_bytes())
+            assert fault.wrong_numbers == 0
+            assert [path.name for path in out.parent.iterdir()] == [name]
+
+
+def test_a_poisoned_optimizer_state_is_refused_and_not_run(faults, tmp_path, capsys):
+    out, canary = tmp_path / "run", tmp_path / "canary"
+    command = ["train", *SETTINGS, "--eval-problems", "0", "--out", str(out)]
+    assert main([*command, "--steps", "1"]) == 0
+
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {canary}",)
+
+    file = out / "checkpoints/step-000001/optimizer.pt"
+    with faults("a pickle that runs a program, as optimizer state"):
+        for written in (pickle.dumps(Payload()), None):
+            if written is None:
+                torch.save({"state": Payload()}, file)
+            else:
+                file.write_bytes(written)
+            state = file.with_name("state.json")
+            state.write_text(json.dumps({"step": 1}))
+            capsys.readouterr()
+            assert main([*command, "--resume"]) == 2
+            err = capsys.readouterr().err
+            assert "checkpoint: " in err and "cannot be read" in err and err.count("\n") == 1
+            assert not canary.exists()
