@@ -1,6 +1,6 @@
 """The command `scope-lab`, also `python -m scope_lab`.
 
-Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else.
+Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else (one line where a run had to stop).
 """
 
 import argparse
@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         quiet_libraries()
         return parsed.run(parsed) or 0
     except (InputError, RunStopped) as error:
-        print(f"scope-lab: {' '.join(str(error).split())}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes on a machine one says it
+            print(f"scope-lab: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("scope-lab: interrupted", file=sys.stderr)
@@ -167,6 +168,9 @@ def run_train(parsed) -> None:
 
     trainer = ScopeTrainer(config, resume=parsed.resume)
     trainer.train()
+    trainer.ranks.close()
+    if not trainer.ranks.is_main:
+        return
     if trainer.step < config.steps:
         arguments = parsed.arguments if parsed.resume else [*parsed.arguments, "--resume"]
         print(f"stopped at step {trainer.step} of {config.steps}; this goes on: scope-lab {shlex.join(arguments)}")

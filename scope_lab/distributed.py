@@ -96,7 +96,7 @@ class Ranks:
 
     def close(self) -> None:
         """At the end of the program."""
-        if self.size > 1:
+        if self.size > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
