@@ -5,7 +5,9 @@ Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else (
 
 import argparse
 import errno
+import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .commands import add_device, add_inspect, add_models, add_recover, add_results, add_sweep
-from .errors import InputError, RunStopped
+from .durable import check_writable
+from .errors import InputError, RunStopped, did_you_mean
 from .estimate import add_plan
 
 TRAIN_EXAMPLE = """examples:
@@ -27,7 +30,22 @@ TRAIN_EXAMPLE = """examples:
 
 
 class Parser(argparse.ArgumentParser):
+    """argparse's, with mistakes as InputError and a suggestion; a flag is written out, never cut short."""
+
+    def __init__(self, **settings):
+        super().__init__(allow_abbrev=False, **settings)
+
+    def parse_args(self, args=None, namespace=None):
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            flags = getattr(parsed, "flags", []) if name.startswith("-") else []
+            self.error(f"unrecognized arguments: {' '.join(unknown)[:200]}{did_you_mean(name, flags)}")
+        return parsed
+
     def error(self, message: str):
+        if found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            message += did_you_mean(found[1], re.findall(r"[^', ]+", found[2]))
         raise InputError(f"{message}; see `{self.prog} --help`")
 
 
@@ -111,7 +129,7 @@ def _command(commands, name: str, summary: str, run, epilog: str | None = None) 
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, flags=parser._option_string_actions)
     return parser
 
 
@@ -216,8 +234,12 @@ def _model_and_task(parsed):
     for count in ("problems", "samples", "batch_size"):
         if getattr(parsed, count) < 1:
             raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
-    if parsed.temperature is not None and not parsed.temperature > 0:
-        raise InputError(f"temperature: found {parsed.temperature}, accepted above 0")
+    if parsed.max_new_tokens is not None and parsed.max_new_tokens < 1:
+        raise InputError(f"max_new_tokens: found {parsed.max_new_tokens}, accepted 1 or more")
+    if parsed.temperature is not None and not 0 < parsed.temperature < math.inf:
+        raise InputError(f"temperature: found {parsed.temperature}, accepted above 0 and finite")
+    if parsed.out:
+        check_writable(parsed.out, "out")
     if not 0 < parsed.top_p <= 1 or parsed.top_k < 0:
         raise InputError(f"top_p, top_k: found {parsed.top_p}, {parsed.top_k}, accepted 0 < top_p <= 1 and top_k >= 0")
     name = parsed.model or (PAIRS[parsed.pair][0] if parsed.pair else None)
@@ -325,6 +347,8 @@ def run_compare(parsed) -> None:
             raise InputError(f"compare: {name} is neither an evaluation file nor a run folder with evaluations")
         return found[place]
 
+    if parsed.figure:
+        check_writable(parsed.figure, "figure")
     before = Evaluation.load(find(parsed.before, -1 if parsed.after else 0))
     afters = [Evaluation.load(find(name)) for name in parsed.after or [parsed.before]]
     print(f"before: {before.label}")
@@ -333,8 +357,9 @@ def run_compare(parsed) -> None:
         print(comparison_text(before, after, compare(before, after)))
     if parsed.figure:
         from .plots import plot_pass_at_k
+        from .style import write_png
 
-        plot_pass_at_k([before, *afters]).savefig(parsed.figure, dpi=150)
+        write_png(plot_pass_at_k([before, *afters]), parsed.figure)
         print(f"figure: {parsed.figure}")
 
 

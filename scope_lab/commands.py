@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+from .durable import check_writable
 from .errors import InputError
 
 
@@ -140,13 +141,15 @@ def run_inspect(parsed) -> None:
     from .data_card import card_text
     from .rollouts import Rollouts
 
+    if parsed.figure:
+        check_writable(parsed.figure, "figure")
     rollouts = Rollouts.load(parsed.rollouts)
     print(card_text(rollouts))
     if parsed.figure:
         from .plots import plot_data_card
-        from .style import png
+        from .style import write_png
 
-        Path(parsed.figure).write_bytes(png(plot_data_card(rollouts)))
+        write_png(plot_data_card(rollouts), parsed.figure)
         print(f"figure: {parsed.figure}")
 
 
@@ -182,7 +185,7 @@ def run_recover(parsed) -> None:
     from .config import read_recipe
     from .engines.finished import FinishedBatches
     from .models import PAIRS, load_model, load_tokenizer
-    from .recovery import FRACTIONS, WANTED, choose_wrong, recover, score_missing
+    from .recovery import FRACTIONS, WANTED, check_sampling, choose_wrong, recover, score_missing
     from .recovery_table import summarise, table_text
     from .rollouts import Rollouts
     from .tasks import load_task
@@ -194,6 +197,8 @@ def run_recover(parsed) -> None:
     for count in ("problems", "samples", "wrong", "completions"):
         if getattr(parsed, count) < 1:
             raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
+    check_sampling(parsed.cut, parsed.completions, parsed.temperature)
+    check_writable(f"{parsed.out}.json", "out")
     if not parsed.pair and not parsed.rollouts:
         raise InputError("recover: set --rollouts, or --pair to sample from")
     recipe = read_recipe(parsed.pair) if parsed.pair else {}

@@ -1,7 +1,7 @@
 """Every setting of a training run: a plain dataclass, read from YAML recipes and command-line overrides."""
 
-import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 
 from .durable import write_text
-from .errors import InputError
+from .errors import InputError, did_you_mean, one_line, shown
 from .methods import METHODS, Method
 from .models import PAIRS
 from .tasks import SPLITS
 
+# user:password@ in an address, or a key as one of its parameters.
+CREDENTIALS = re.compile(r"://[^/\s]*@|[?&](?:api[-_]?key|token|password|secret)=", re.I)
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 POSITIVE = (
@@ -136,13 +138,15 @@ class ScopeConfig:
         for item in fields(self):
             value, choices = getattr(self, item.name), item.metadata["choices"]
             if choices and value is not None and value not in choices:
-                hint = difflib.get_close_matches(str(value), choices, 1)
-                did_you_mean = f" (did you mean {hint[0]}?)" if hint else ""
-                raise InputError(f"{item.name}: found {value!r}, accepted {', '.join(choices)}{did_you_mean}")
+                hint = did_you_mean(value, choices)
+                raise InputError(f"{item.name}: found {shown(value)}, accepted {', '.join(choices)}{hint}")
             if isinstance(value, float) and math.isnan(value):
                 raise InputError(f"{item.name}: found nan, accepted a number")
+            if isinstance(value, str) and CREDENTIALS.search(value):
+                # Settings are written into run folders, logs and trackers.
+                raise InputError(f"{item.name}: found credentials in an address; accepted one without")
         if isinstance(self.tau, str) and self.tau != "auto":
-            raise InputError(f"tau: found {self.tau!r}, accepted a number above 0, inf or auto")
+            raise InputError(f"tau: found {shown(self.tau)}, accepted a number above 0, inf or auto")
         for name in POSITIVE:
             value = getattr(self, name)
             if value is not None and value != "auto" and not value > 0:
@@ -162,8 +166,14 @@ class ScopeConfig:
                     raise InputError(f"{name}: has no effect with method {self.method}; leave it out")
         if self.ess_fraction != 0.5 and self.tau != "auto":
             raise InputError("ess_fraction: has no effect without tau=auto; leave it out")
+        if self.lora_alpha != 32 and not self.lora_rank:
+            raise InputError("lora_alpha: has no effect without lora_rank; leave it out")
+        if self.schedule == "cosine" and self.warmup_steps >= self.steps:
+            raise InputError(f"warmup_steps: found {self.warmup_steps}, accepted fewer than the {self.steps} steps")
+        if self.out is not None and (not self.out.strip() or "\0" in self.out):
+            raise InputError(f"out: found {shown(self.out)}, accepted a folder's name")
         if self.pair is not None and self.pair not in PAIRS:
-            raise InputError(f"pair: found {self.pair!r}, accepted {', '.join(PAIRS)}, or set student and teacher")
+            raise InputError(f"pair: found {shown(self.pair)}, accepted {', '.join(PAIRS)}, or set student and teacher")
         if self.pair is None and not (self.student and (self.teacher or not METHODS[self.method].needs_teacher)):
             raise InputError("pair: set pair, or both student and teacher")
         if self.task is None:
@@ -196,8 +206,7 @@ def read_value(name: str, value: Any) -> Any:
     """A setting's value from YAML or a command line in the type its field has. Raises ValueError naming the setting."""
     hints = typing.get_type_hints(ScopeConfig)
     if name not in hints:
-        hint = difflib.get_close_matches(name, hints, 1)
-        raise InputError(f"unknown setting {name!r}" + (f" (did you mean {hint[0]}?)" if hint else ""))
+        raise InputError(f"unknown setting {shown(name)}{did_you_mean(name, hints)}")
     annotation = hints[name]
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
@@ -212,13 +221,13 @@ def read_value(name: str, value: Any) -> Any:
         elif kind in (int, float) and not isinstance(value, bool):
             try:
                 number = float(str(value).replace("_", ""))
-            except ValueError:
+            except ValueError:  # a word, or a number of thousands of digits
                 continue
             if kind is float or number.is_integer():
                 return kind(number)
         elif kind is str and isinstance(value, str):
             return value
-    raise InputError(f"{name}: found {value!r}, accepted {_type_name(options)}")
+    raise InputError(f"{name}: found {shown(value)}, accepted {_type_name(options)}")
 
 
 def _type_name(options) -> str:
@@ -226,12 +235,23 @@ def _type_name(options) -> str:
     return " or ".join(words[kind] for kind in options)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which takes no key twice: plain YAML keeps the last one in silence."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path, what: str) -> Any:
     """A YAML file's content. Raises InputError that calls it `what`."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{what}: {path} is not YAML ({' '.join(str(error).split())})") from None
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    # A date that is none, a number of thousands of digits, brackets in brackets: not every mistake is a YAMLError.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{what}: {path} is not YAML ({one_line(error)})") from None
 
 
 def read_recipe(name: str) -> dict[str, Any]:
@@ -240,8 +260,8 @@ def read_recipe(name: str) -> dict[str, Any]:
     if not path.is_file():
         path = RECIPES / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise InputError(f"recipe: {name} is neither a file nor one of {known}")
+        known = sorted(p.stem for p in RECIPES.glob("*.yaml"))
+        raise InputError(f"recipe: {name} is neither a file nor one of {', '.join(known)}{did_you_mean(name, known)}")
     content = read_yaml(path, "recipe")
     if not isinstance(content, Mapping):
         raise InputError(f"recipe: {path} holds no settings; accepted lines like `tau: 1.0`")

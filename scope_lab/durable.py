@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import InputError
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -41,6 +43,17 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     sync(path.parent)
+
+
+def check_writable(path: str | Path, what: str) -> None:
+    """Raises InputError, which calls it `what`, where a file cannot be put: to be asked before the work for it is done.
+
+    Folders that are missing above it can be made, unless something else is in their place.
+    """
+    path = Path(path)
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK) or not path.name:
+        raise InputError(f"{what}: {path} cannot be written; accepted a file's name in a folder of yours")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .durable import write_text
-from .errors import InputError
+from .errors import InputError, one_line
 from .rollouts import Rollouts
 
 
@@ -187,9 +187,14 @@ class Evaluation:
     def load(cls, path: str | Path) -> "Evaluation":
         """Raises ValueError naming the file where it is not an evaluation."""
         try:
-            return cls(**json.loads(Path(path).read_text()))
-        except (OSError, UnicodeDecodeError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(f"evaluation: {path} cannot be read ({error})") from None
+            found = cls(**json.loads(Path(path).read_text()))
+            lists = (found.problem_ids, found.n_correct, found.n_distinct, found.answer_entropy)
+            if not isinstance(found.settings, dict) or {len(each) for each in lists} != {len(found.problem_ids)}:
+                raise ValueError("settings must be a mapping, and every list as long as problem_ids")
+            found.metrics()
+            return found
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"evaluation: {path} cannot be read ({one_line(error)})") from None
 
 
 def powers_of_two(n: int) -> list[int]:

@@ -140,7 +140,11 @@ def _from_hub(source: Source, work: Path) -> tuple[Any, Any, dict]:
     except Exception as error:  # each version of the library has its own errors for a network that is not there
         raise ConnectionError(f"hub: {_first_line(error)}") from None
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True, trust_remote_code=False)
-    return model, AutoTokenizer.from_pretrained(folder), {"from": "hub", "id": source.hub, "revision": revision}
+    return (
+        model,
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
+        {"from": "hub", "id": source.hub, "revision": revision},
+    )
 
 
 def _from_package(source: Source, work: Path) -> tuple[Any, Any, dict]:

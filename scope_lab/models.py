@@ -84,7 +84,7 @@ def _holds_model(folder: Path) -> bool:
 def adapter_base(name: str) -> str | None:
     """The base that a LoRA adapter's folder names, as a name, folder or hub id; None for a model that is whole.
 
-    Raises ValueError where the adapter names no base.
+    Raises ValueError where the adapter names no base, or is not in safetensors.
     """
     file = Path(resolve(name)) / "adapter_config.json"
     if not file.is_file():
@@ -95,6 +95,8 @@ def adapter_base(name: str) -> str | None:
         base = None
     if not isinstance(base, str) or not base:
         raise InputError(f"model: {file} names no base_model_name_or_path")
+    if not file.with_name("adapter_model.safetensors").is_file():  # peft would read a pickle instead
+        raise InputError(f"model: {file.parent} has no adapter_model.safetensors")
     return base
 
 
@@ -105,7 +107,7 @@ def load_tokenizer(name: str):
     if (base := adapter_base(name)) and not (Path(source) / "tokenizer_config.json").is_file():
         return load_tokenizer(base)  # an adapter reads its base's tokens
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
     except Exception as error:  # every library under it has its own way to say that a file is not what it should be
         raise InputError(_cannot_load("tokenizer", name, error)) from None
     if tokenizer.pad_token_id is None:
@@ -116,6 +118,7 @@ def load_tokenizer(name: str):
 def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     """A causal language model from safetensors, in evaluation mode; a LoRA adapter comes merged into its base.
 
+    Pickled weights and code of a model's own are refused, and so are weights that are missing or not finite.
     `dtype` is a torch dtype's name, or auto: float32 on a CPU, bfloat16 on a GPU.
     `untrained:NAME` has the weights that NAME's architecture starts from, always the same ones.
     Raises ValueError with one line on any failure.
@@ -127,7 +130,7 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     logging.disable_progress_bar()  # loading and saving shards; our own bars say what takes long
     if dtype == "auto":
         dtype = "bfloat16" if pick_device(device) == "cuda" else "float32"
-    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+    if dtype not in ("float32", "bfloat16", "float16"):
         raise InputError(f"dtype: found {dtype!r}, accepted auto, float32, bfloat16 or float16")
     source = resolve(name)
     model: Any
@@ -135,11 +138,21 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
         model = _merged(load_model(base, device="cpu"), source, name).to(getattr(torch, dtype))
     else:
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
         except Exception as error:  # every library under it has its own way to say that a file is not what it should be
             raise InputError(_cannot_load("model", name, error)) from None
+        model, found = loaded
+        if missing := sorted(found["missing_keys"]):  # the library would fill them with random numbers
+            raise InputError(f"model: {name} has no weights for {', '.join(missing[:3])}")
+    bad = [key for key, parameter in model.named_parameters() if not parameter.isfinite().all()]
+    if bad:
+        raise InputError(f"model: {name} has weights that are not finite, in {', '.join(bad[:3])}")
     if name.startswith(UNTRAINED):
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -172,8 +185,10 @@ def with_adapter(model, rank: int, alpha: int):
 
 def _cannot_load(what: str, name: str, error: Exception) -> str:
     bundled = ", ".join([*BUNDLED, *ADAPTERS, *FETCHABLE])
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"{what}: {name} could not be loaded; accepted a folder, a hub id or one of {bundled} ({reason[:200]})"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if "trust_remote_code" in str(error):
+        reason = "it asks for code of its own, which is never run"
+    return f"{what}: {name} could not be loaded; accepted a folder, a hub id or one of {bundled} ({reason})"
 
 
 def load_pair(

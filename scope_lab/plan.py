@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import RECIPES, ScopeConfig, build_config, read_value, read_yaml
-from .errors import InputError
+from .errors import InputError, did_you_mean, shown
 
 PLANS = RECIPES / "plans"
 KEYS = {
@@ -81,10 +81,11 @@ def _read(path: Path) -> dict[str, Any]:
 
     def demand(right: bool, key: str) -> None:
         if not right:
-            raise InputError(f"plan: {path}: {key}: found {content.get(key)!r}, accepted {KEYS[key]}")
+            raise InputError(f"plan: {path}: {key}: found {shown(content.get(key))}, accepted {KEYS[key]}")
 
     if unknown := [str(key) for key in content if key not in KEYS]:
-        raise InputError(f"plan: {path}: unknown key {unknown[0]!r}, accepted {', '.join(KEYS)}")
+        hint = did_you_mean(unknown[0], KEYS)
+        raise InputError(f"plan: {path}: unknown key {shown(unknown[0])}{hint}, accepted {', '.join(KEYS)}")
     seeds: Any = content.get("seeds")
     variants: Any = content.get("variants")
     grid: Any = content.get("grid") or {}

@@ -82,6 +82,13 @@ def score_missing(rollouts: Rollouts, teacher: Teacher) -> None:
         rollouts.teacher_logp_BT[rows] = teacher.score(rollouts, rows, rollouts.sampling.scored_at)
 
 
+def check_sampling(cut: str, completions: int, temperature: float) -> None:
+    if cut not in CUTS:
+        raise InputError(f"cut: found {cut!r}, accepted {', '.join(CUTS)}")
+    if completions < 1 or not temperature > 0:
+        raise InputError(f"completions, temperature: found {completions}, {temperature}, accepted 1 or more, above 0")
+
+
 def recover(
     model,
     tokenizer,
@@ -106,10 +113,7 @@ def recover(
     Returns a row a rollout and fraction: `prompt_id, row, quartile, teacher_ppl` (per token), `length` (tokens without
     EOS), `fraction, prefix_tokens, share` (of the length), `completions, recovered, unknown, truncated` (counts).
     """
-    if cut not in CUTS:
-        raise InputError(f"cut: found {cut!r}, accepted {', '.join(CUTS)}")
-    if completions < 1 or not temperature > 0:
-        raise InputError(f"completions, temperature: found {completions}, {temperature}, accepted 1 or more, above 0")
+    check_sampling(cut, completions, temperature)
     ppl = wrong.teacher_nll_B.exp().numpy()
     if not np.isfinite(ppl).all():
         raise InputError("recover: some rollouts carry no finite teacher log-probabilities")

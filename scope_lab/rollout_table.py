@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, one_line, shown
 from .rollouts import Rollouts, Sampling, encode_prompts
 from .tasks import Problem, Verdict, Verification
 
@@ -68,6 +68,37 @@ def to_frame(rollouts: Rollouts, tokenizer) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _check_columns(frame: pd.DataFrame) -> None:
+    """Raises InputError naming the first column that holds what it should not; non-finite log-probs are let through."""
+
+    def demand(right: pd.Series, name: str, accepted: str) -> None:
+        if not right.all():
+            raise InputError(f"{name}: found {shown(frame[name][~right].iloc[0])}, accepted {accepted}")
+
+    for name in ("task", "prompt", "response", "student", "teacher"):
+        demand(frame[name].map(lambda value: isinstance(value, str)), name, "text")
+    for name, accepted in (("verdict", {str(v) for v in Verdict}), ("finish_reason", {"stop", "length"})):
+        demand(frame[name].isin(accepted), name, ", ".join(sorted(accepted)))
+    for name in ("sampling_temperature", "logprob_temperature", "seed", "step"):
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            raise InputError(f"{name}: found {shown(frame[name].iloc[0])}, accepted numbers")
+    for name in ("sampling_temperature", "logprob_temperature"):
+        demand((frame[name] > 0) & (frame[name] < np.inf), name, "a number above 0")
+    demand(frame.token_ids.map(_are_token_ids), "token_ids", "whole numbers from 0 on, one at least")
+    for name in ("student_logp", "teacher_logp"):
+        demand(frame[name].map(lambda values: values is None or _are_numbers(values)), name, "a list of numbers")
+    demand(frame.task == frame.task.iloc[0], "task", f"{frame.task.iloc[0]!r}, as in the first row")
+    demand(frame.groupby("prompt_id").prompt.transform("nunique") == 1, "prompt", "one prompt for each prompt_id")
+
+
+def _are_numbers(values) -> bool:
+    return isinstance(values, np.ndarray | list) and np.asarray(values).dtype.kind in "fiu"
+
+
+def _are_token_ids(values) -> bool:
+    return _are_numbers(values) and np.asarray(values).dtype.kind in "iu" and bool(len(values)) and np.min(values) >= 0
+
+
 def from_frame(frame: pd.DataFrame, tokenizer=None) -> Rollouts:
     """The inverse of `to_frame`. Rows of a prompt may stand anywhere; they are brought together."""
     missing = [column for column in COLUMNS if column not in frame.columns]
@@ -78,9 +109,7 @@ def from_frame(frame: pd.DataFrame, tokenizer=None) -> Rollouts:
             raise InputError(f"{column}: found an empty cell, accepted a value in every row")
     if frame.empty:
         raise InputError("found no rows, accepted at least one")
-    verdicts = set(frame.verdict) - {str(v) for v in Verdict}
-    if verdicts:
-        raise InputError(f"verdict: found {sorted(verdicts)}, accepted {', '.join(Verdict)}")
+    _check_columns(frame)
     group_codes, _ = pd.factorize(frame.prompt_id)
     order = np.argsort(group_codes, kind="stable")
     frame, group_B = frame.iloc[order], torch.from_numpy(group_codes[order])
@@ -103,12 +132,16 @@ def from_frame(frame: pd.DataFrame, tokenizer=None) -> Rollouts:
         return torch.from_numpy(out)
 
     first = frame.iloc[0]
-    recorded = frame.attrs.get("sampling") or {
+    recorded: dict[str, Any] = frame.attrs.get("sampling") or {
         "temperature": float(first.sampling_temperature),
         "logprob_temperature": float(first.logprob_temperature),
         "max_new_tokens": int(lengths.max()),
         "seed": int(first.seed),
     }
+    try:
+        sampling = Sampling(**recorded)
+    except TypeError as error:
+        raise InputError(f"sampling settings in the file's metadata: {one_line(error)}") from None
     return Rollouts(
         task=first.task,
         problems=problems,
@@ -120,7 +153,7 @@ def from_frame(frame: pd.DataFrame, tokenizer=None) -> Rollouts:
         student_logp_BT=padded("student_logp", np.nan, np.float32),
         teacher_logp_BT=padded("teacher_logp", np.nan, np.float32),
         verifications=[Verification(Verdict(verdict), "recorded") for verdict in frame.verdict],
-        sampling=Sampling(**recorded),
+        sampling=sampling,
         prompt_tokens=encode_prompts(tokenizer, problems) if tokenizer is not None else [],
         pad_id=tokenizer.pad_token_id if tokenizer is not None else 0,
         student=first.student,

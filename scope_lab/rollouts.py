@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .durable import whole_file
-from .errors import InputError
+from .errors import InputError, one_line
 from .logprobs import sequence_nll
 from .tasks import Problem, Task, Verdict, Verification
 from .tasks.verification import Verifier
@@ -242,14 +242,17 @@ def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[list[int]]:
     """Prompt tokens: through the chat template where the tokenizer has one, else the plain text with its BOS."""
     if tokenizer.chat_template is None:
         return [tokenizer(problem.prompt).input_ids for problem in problems]
-    return [
-        list(
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": problem.prompt}],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
+    try:
+        return [
+            list(
+                tokenizer.apply_chat_template(
+                    [{"role": "user", "content": problem.prompt}],
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=False,
+                )
             )
-        )
-        for problem in problems
-    ]
+            for problem in problems
+        ]
+    except Exception as error:  # a template is a program, which may fail in any way
+        raise InputError(f"chat template: the tokenizer's cannot be used ({one_line(error)})") from None

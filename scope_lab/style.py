@@ -5,6 +5,7 @@ Figures are made without pyplot, so that nothing stays open and no display is ne
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -60,6 +61,12 @@ def png(figure: Figure, dpi: int = 144) -> bytes:
     figure.set_dpi(dpi)
     canvas.draw()
     return small_png(np.asarray(canvas.buffer_rgba()))
+
+
+def write_png(figure: Figure, path: str | Path) -> None:
+    """Write the figure as a PNG, into a folder that is made where it is missing."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(png(figure))
 
 
 def quick_png(canvas: FigureCanvasAgg) -> bytes:

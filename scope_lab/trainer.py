@@ -15,14 +15,14 @@ from .checkpoint import RunFolder
 from .config import ScopeConfig
 from .distributed import Ranks, evaluations_joined, joined, stacked
 from .engines.transformers import sample
-from .errors import InputError
+from .errors import InputError, shown
 from .evaluation import Evaluation, evaluate
 from .hardware import pick_device
 from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
 from .models import Pair, load_pair, with_adapter
 from .objective import Coefficients, rollout_coefficients
-from .rollouts import Rollouts, Sampling
+from .rollouts import Rollouts, Sampling, encode_prompts
 from .sharding import make_accelerator, prepare, whole, whole_optimizer_state, whole_weights
 from .tasks import Problem, Task, load_task
 from .teachers import LocalTeacher, Teacher
@@ -110,10 +110,21 @@ class ScopeTrainer:
             self.teacher = LocalTeacher(self.pair.teacher, self.pair.teacher_name)
         self.reference = LocalTeacher(reference, "starting student") if reference else None
         self.problems = self._training_problems()
+        self.held_out = (
+            self.task.problems(config.eval_split, config.eval_problems, seed=0) if config.eval_problems else []
+        )
         context = getattr(student.config, "max_position_embeddings", None)
         limit = config.max_new_tokens or self.task.max_new_tokens
         if context and limit >= context:
             raise InputError(f"max_new_tokens: found {limit}, accepted less than the student's context of {context}")
+        # Of those with the most characters, because to read every prompt would take long.
+        longest = sorted([*self.problems, *self.held_out], key=lambda problem: len(problem.prompt))[-16:]
+        for problem, tokens in zip(longest, encode_prompts(self.tokenizer, longest), strict=True):
+            if context and len(tokens) + limit > context:
+                raise InputError(
+                    f"task: problem {shown(problem.id)} of {self.task.name} has {len(tokens)} tokens, accepted at most "
+                    f"{context - limit} beside max_new_tokens {limit} in the student's context of {context}"
+                )
         if self.folder and resume:
             self.step = self.folder.restore(student, optimizer, tidies=self.ranks.is_main)
         return student, optimizer
@@ -290,7 +301,7 @@ class ScopeTrainer:
         if evaluation := self.ranks.from_main(Evaluation.load(kept) if kept and kept.is_file() else None):
             self.evaluations = {0: evaluation}
             return evaluation
-        problems = self.task.problems(config.eval_split, config.eval_problems, seed=0)
+        problems = self.held_out
         temperature = config.eval_temperature or config.temperature
         share, mine = self.ranks.share(len(problems)), None
         first_row = share.start * config.eval_samples
