@@ -4,6 +4,7 @@ RUN/config.yaml              every setting
 RUN/manifest.json            versions, device, commit, seconds
 RUN/metrics.jsonl            a line a step (scope_lab/metrics.py); metrics.jsonl.gz in a run that was made compact
 RUN/evaluations/step-*.json  held-out counts a problem
+RUN/skipped/                 batches whose update was left out (diagnosis.py)
 RUN/checkpoints/step-*/      a Hugging Face folder of the student, with optimizer.pt and state.json beside it
 RUN/model                    the trained student
 
@@ -34,6 +35,7 @@ Weights = dict[str, torch.Tensor] | None
 # Settings that may differ when a run goes on: they do not change what a step computes.
 FREE = {
     "out", "steps", "checkpoint_every", "keep_checkpoints", "trackers", "eval_every", "device", "sequences_per_batch",
+    "skipped_limit",
 }  # fmt: skip
 
 

@@ -139,12 +139,15 @@ def add_inspect(commands, add) -> None:
 
 def run_inspect(parsed) -> None:
     from .data_card import card_text
+    from .diagnosis import findings
     from .rollouts import Rollouts
 
     if parsed.figure:
         check_writable(parsed.figure, "figure")
     rollouts = Rollouts.load(parsed.rollouts)
     print(card_text(rollouts))
+    for line in findings(parsed.rollouts):
+        print(f"look: {line}")
     if parsed.figure:
         from .plots import plot_data_card
         from .style import write_png

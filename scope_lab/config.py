@@ -40,6 +40,7 @@ POSITIVE = (
     "eval_samples",
     "eval_temperature",
     "keep_checkpoints",
+    "skipped_limit",
 )
 NOT_NEGATIVE = (
     "kl_coef",
@@ -100,6 +101,9 @@ class ScopeConfig:
     sequences_per_batch: int = setting(256, "sampling", "sequences generated at a time")
 
     learning_rate: float = setting(5e-5, "optimizer", "of AdamW")
+    skipped_limit: int = setting(
+        10, "optimizer", "steps in a row whose loss or gradient is not finite, and is left out, until a run stops"
+    )
     schedule: str = setting("constant", "optimizer", "of the learning rate", ("constant", "cosine"))
     warmup_steps: int = setting(0, "optimizer", "linear warm-up")
     weight_decay: float = setting(0.01, "optimizer", "of AdamW")

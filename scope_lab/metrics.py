@@ -87,7 +87,7 @@ def step_metrics(rollouts: Rollouts, coefficients: Coefficients, usable_B: torch
         ess_P = effective_sample_size(weights_B, group_B)
         count_P = torch.zeros(n_groups, dtype=torch.float64).index_add(0, group_B, member_B.double())
         weighted = ess_P > 0
-        ppl = nll_B[member_B & ~nll_B.isnan()].exp().numpy()
+        ppl = nll_B[member_B & ~nll_B.isnan()].exp().clamp_max(torch.finfo(torch.float32).max).numpy()
         quartiles = np.quantile(ppl, [0.25, 0.5, 0.75]).tolist() if ppl.size else [None] * 3
         tau = coefficients.tau_B[member_B & ~coefficients.tau_B.isnan()]
         found |= {

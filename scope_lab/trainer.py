@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import math
 import random
 import time
 import warnings
@@ -13,9 +14,10 @@ from tqdm import tqdm
 
 from .checkpoint import RunFolder
 from .config import ScopeConfig
+from .diagnosis import keep_batch
 from .distributed import Ranks, evaluations_joined, joined, stacked
 from .engines.transformers import sample
-from .errors import InputError, shown
+from .errors import InputError, RunStopped, shown
 from .evaluation import Evaluation, evaluate
 from .hardware import pick_device
 from .loop import Stopwatch, stop_after_step
@@ -28,6 +30,11 @@ from .tasks import Problem, Task, load_task
 from .teachers import LocalTeacher, Teacher
 from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
 from .update import Batch, update_policy
+
+
+def rounded(x: float) -> float | None:
+    """Six digits of a metric; None where it is not finite, which JSON cannot hold."""
+    return float(f"{x:.6g}") if math.isfinite(x) else None
 
 
 class ScopeTrainer:
@@ -149,6 +156,7 @@ class ScopeTrainer:
                 self.accelerator.log({k: v for k, v in metrics.items() if v is not None}, step=self.step)
                 bar.update()
                 bar.set_postfix(self._in_words(metrics), refresh=False)
+                self._stop_where_nothing_is_learned()
                 last = self.step == config.steps
                 if last or (config.eval_every and self.step % config.eval_every == 0):
                     self.evaluate_now()
@@ -185,7 +193,15 @@ class ScopeTrainer:
         metrics["teacher_failed"] = int((rollouts.known_B & ~usable_B).sum())
         metrics["tokens_per_second"] = metrics["response_tokens"] / metrics["seconds"]
         self.last_batch = batch
-        return {name: float(f"{x:.6g}") if isinstance(x, float) else x for name, x in metrics.items()}
+        if updated["skipped_updates"]:
+            self._keep_batch(batch, metrics)
+        return {name: rounded(x) if isinstance(x, float) else x for name, x in metrics.items()}
+
+    def _keep_batch(self, batch: Batch, metrics: dict) -> None:
+        """For a diagnosis: what was in a batch whose update was left out. All ranks call it."""
+        with whole(self.student), self.ranks.same_fate():
+            if self.folder and self.ranks.is_main:
+                keep_batch(self.folder.path, self.step, batch, self.unwrapped, self.tokenizer, metrics)
 
     # Its stages
 
@@ -336,6 +352,15 @@ class ScopeTrainer:
             if self.ranks.is_main:
                 keep = self.config.keep_checkpoints
                 self.folder.save(self.step, self.unwrapped, self.tokenizer, optimizer_state, keep, weights)
+
+    def _stop_where_nothing_is_learned(self) -> None:
+        """RunStopped, with a checkpoint, after `skipped_limit` steps in a row whose update was left out."""
+        limit = self.config.skipped_limit
+        if len(self.history) >= limit and all(metrics["skipped_updates"] for metrics in self.history[-limit:]):
+            self.save_checkpoint()
+            where = f"; {self.folder.path}/skipped holds batches, `scope-lab inspect` reads them" if self.folder else ""
+            with self.ranks.same_fate():
+                raise RunStopped(f"skipped_limit: loss or gradient was not finite in {limit} steps in a row{where}")
 
     def _training_problems(self) -> list[Problem]:
         held_out = self.config.eval_split == "train" and self.config.eval_problems

@@ -1,5 +1,6 @@
 """The optimizer's side of a step: one batch of weighted rollouts in micro-batches, and the student is updated."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -55,8 +56,9 @@ def update_policy(
         parts = [part for of_rank in ranks.collect(mine) for part in of_rank]
         norm = float(accelerator.clip_grad_norm_(student.parameters(), config.max_grad_norm))
         found = summarise(parts)
-        if parts and torch.isfinite(torch.tensor([norm, found["loss"]])).all():
-            optimizer.step()
+        if math.isfinite(norm) and math.isfinite(found["loss"]):
+            if parts:
+                optimizer.step()
         else:
             skipped += 1
         optimizer.zero_grad()

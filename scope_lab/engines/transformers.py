@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
-from ..errors import InputError
+from ..errors import InputError, RunStopped
 from ..logprobs import response_mask
 from ..models import stop_token_ids
 from ..rollouts import Rollouts, Sampling, encode_prompts
@@ -211,6 +211,8 @@ class Decoding:
         else:
             weight_BV = torch.softmax(logits_processor(input_ids, logits_BV), dim=-1)
         below_BV = weight_BV.cumsum_(-1)
+        if not below_BV[:, -1].isfinite().all():
+            raise RunStopped("sampling: the model's logits are not finite, so that no token can be drawn")
         # A little less than all, so that rounding never reaches for a token past the last possible one.
         chosen_B1 = self.chance_BT[rows, t, None] * below_BV[:, -1:] * (1 - 1e-6)
         tokens_B1 = torch.searchsorted(below_BV, chosen_B1, right=True)
