@@ -39,8 +39,8 @@ def keep_batch(run: Path, step: int, batch: Batch, student, tokenizer, metrics: 
     # A table holds nothing of a teacher's row of which one token is NaN: here it matters.
     teacher_logp = [None if np.isnan(row).all() else row for row in _rows(rollouts.teacher_logp_BT, batch)]
     frame = rollouts.to_frame(tokenizer).assign(
-        teacher_logp=teacher_logp,
-        update_logp=_rows(update_logp_BT, batch),
+        teacher_logp=pd.Series(teacher_logp, dtype=object),
+        update_logp=pd.Series(_rows(update_logp_BT, batch), dtype=object),
         reward=batch.coefficients.reward_B.numpy(),
         distill=batch.coefficients.distill_B.numpy(),
     )
