@@ -11,7 +11,7 @@ GYM := .venv/.gym
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test test-trust lint types browser smollm2 unit notebooks models results page checksums bench clean
+.PHONY: help lab demo test test-trust audit lint types browser smollm2 unit notebooks models results page checksums bench clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,13 @@ unit: $(GYM)  ## Unit, property and widget tests
 test-trust: $(ENVIRONMENT)  ## Kill, poison and mislead it at length: all of tests/trust, about 20 minutes
 	$(BIN)/pytest tests/trust -m "" -n 2 --dist loadgroup
 
+# In an environment of its own: what audits should not be among what is audited.
+audit: .venv-audit  ## Known vulnerabilities of the tested versions (asks the advisory database)
+	@.venv-audit/bin/python tests/audit.py .venv-audit/bin/pip-audit
+
+.venv-audit:
+	@$(PYTHON) -m venv $@ && ($@/bin/python -m pip install -q $(PIP_ARGS) pip-audit || (rm -r $@ && false))
+
 notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
 	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks -n 2
 
@@ -79,7 +86,7 @@ bench: $(ENVIRONMENT)  ## Time the package; JSON in data/bench/
 	$(foreach script,$(wildcard tests/bench/*.py),$(BIN)/python $(script) --out data/bench/$(notdir $(script:.py=.json)) &&) true
 
 clean:  ## Remove the environment and every cache; runs/ stays
-	rm -rf .venv build .pytest_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-audit build .pytest_cache .mypy_cache .hypothesis *.egg-info
 	find . \( -name __pycache__ -o -name .ruff_cache -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 $(ENVIRONMENT): pyproject.toml constraints.txt

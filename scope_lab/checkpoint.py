@@ -14,6 +14,7 @@ this names in its full size; anything else is ignored, with a message.
 
 import gzip
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from .config import ScopeConfig, read_yaml
 from .durable import leftovers, remove_folder, sync, whole_file, whole_folder, write_text
 from .errors import InputError, RunStopped
 from .hardware import describe
+from .redaction import without_secrets
 
 Weights = dict[str, torch.Tensor] | None
 
@@ -94,7 +96,7 @@ class RunFolder:
         earlier = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
         by_command = Path(sys.argv[0]).stem in ("scope-lab", "__main__")
         manifest = {
-            "command": " ".join(["scope-lab", *sys.argv[1:]]) if by_command else None,
+            "command": shlex.join(["scope-lab", *without_secrets(sys.argv[1:])]) if by_command else None,
             "seed": seed,
             "steps": steps,
             "seconds": round(earlier + seconds, 1),

@@ -1,7 +1,6 @@
 """Every setting of a training run: a plain dataclass, read from YAML recipes and command-line overrides."""
 
 import math
-import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,10 +14,9 @@ from .durable import write_text
 from .errors import InputError, did_you_mean, one_line, shown
 from .methods import METHODS, Method
 from .models import PAIRS
+from .redaction import CREDENTIALS
 from .tasks import SPLITS
 
-# user:password@ in an address, or a key as one of its parameters.
-CREDENTIALS = re.compile(r"://[^/\s]*@|[?&](?:api[-_]?key|token|password|secret)=", re.I)
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 POSITIVE = (
