@@ -38,6 +38,7 @@ unit test-trust notebooks bench: export OMP_NUM_THREADS := 1
 unit test-trust notebooks bench: export TOKENIZERS_PARALLELISM := false
 unit test-trust notebooks bench: export HF_HUB_OFFLINE := 1
 unit test-trust: export MPLBACKEND := Agg
+test-trust: export FUZZ_EXAMPLES := 3000
 
 # A Chromium that the system has is used; root on Debian or Ubuntu gets it from there, others Playwright's own.
 browser: $(ENVIRONMENT)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .durable import write_text
-from .errors import InputError, one_line
+from .errors import InputError, one_line, shown
 from .rollouts import Rollouts
 
 
@@ -183,17 +183,31 @@ class Evaluation:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(self.__dict__) + "\n")
 
+    def _check(self) -> None:
+        """Raises ValueError where the fields cannot be an evaluation's: what a file holds may be anything."""
+        n, counts = self.n_samples, [*self.n_correct, *self.n_distinct]
+        lists = (self.n_correct, self.n_distinct, self.answer_entropy)
+        if type(n) is not int or not 1 <= n <= 1_000_000:
+            raise ValueError(f"n_samples: found {shown(n)}, accepted 1 to 1,000,000")
+        if not self.problem_ids or any(len(each) != len(self.problem_ids) for each in lists):
+            raise ValueError("every list must have an entry a problem, one at least")
+        if not all(type(count) is int and 0 <= count <= n for count in counts):
+            raise ValueError(f"n_correct, n_distinct: accepted whole numbers from 0 to {n}")
+        if not all(isinstance(entropy, float | int) and math.isfinite(entropy) for entropy in self.answer_entropy):
+            raise ValueError("answer_entropy: accepted numbers")
+        if not isinstance(self.settings, dict) or not all(
+            isinstance(x, str) for x in (self.label, self.task, self.split)
+        ):
+            raise ValueError("settings: accepted a mapping; label, task and split: text")
+
     @classmethod
     def load(cls, path: str | Path) -> "Evaluation":
         """Raises ValueError naming the file where it is not an evaluation."""
         try:
             found = cls(**json.loads(Path(path).read_text()))
-            lists = (found.problem_ids, found.n_correct, found.n_distinct, found.answer_entropy)
-            if not isinstance(found.settings, dict) or {len(each) for each in lists} != {len(found.problem_ids)}:
-                raise ValueError("settings must be a mapping, and every list as long as problem_ids")
-            found.metrics()
+            found._check()
             return found
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise InputError(f"evaluation: {path} cannot be read ({one_line(error)})") from None
 
 

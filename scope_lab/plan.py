@@ -95,7 +95,8 @@ def _read(path: Path) -> dict[str, Any]:
     demand(isinstance(variants, Mapping) and bool(variants), "variants")
     demand(all(isinstance(settings or {}, Mapping) for settings in variants.values()), "variants")
     demand(isinstance(grid, Mapping) and all(isinstance(v, list) and v for v in grid.values()), "grid")
-    demand(isinstance(content.get("keep_model") or [], list), "keep_model")
+    kept: Any = content.get("keep_model") or []
+    demand(isinstance(kept, list) and all(isinstance(name, str) for name in kept), "keep_model")
     try:
         grid = {str(key): [read_value(str(key), value) for value in values] for key, values in grid.items()}
     except InputError as error:

@@ -77,6 +77,8 @@ def _check_columns(frame: pd.DataFrame) -> None:
 
     for name in ("task", "prompt", "response", "student", "teacher"):
         demand(frame[name].map(lambda value: isinstance(value, str)), name, "text")
+    for name in ("prompt_id", "reference"):
+        demand(frame[name].map(lambda value: isinstance(value, str | int | np.integer)), name, "text or a whole number")
     for name, accepted in (("verdict", {str(v) for v in Verdict}), ("finish_reason", {"stop", "length"})):
         demand(frame[name].isin(accepted), name, ", ".join(sorted(accepted)))
     for name in ("sampling_temperature", "logprob_temperature", "seed", "step"):

@@ -221,8 +221,10 @@ class Rollouts:
             raise InputError(f"rollouts: {path} cannot be read as parquet ({error})") from None
         try:
             return cls.from_frame(frame, tokenizer)
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"rollouts: {path}: {error}") from None
+        except Exception as error:  # wrong bytes in a sound frame: libraries find them late, each in its own way
+            raise InputError(f"rollouts: {path} cannot be read as rollouts ({one_line(error)})") from None
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, tokenizer=None) -> "Rollouts":
