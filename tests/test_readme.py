@@ -61,9 +61,18 @@ def test_commands_parse(command):
 
 
 def test_make_targets_exist():
-    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"\bmake ([a-z0-9]+)", README.read_text()))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"\bmake ([a-z0-9-]+)", README.read_text()))
     assert named and named <= targets
+
+
+def test_every_promise_is_held_by_a_test():
+    section = re.search(r"## What it promises\n(.*?)\n## ", README.read_text(), re.S)[1]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    source = "".join(path.read_text() for path in (ROOT / "tests" / "trust").glob("test_*.py"))
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named and all(f"def {name}(" in source for name in named), row
 
 
 def test_the_tree_names_every_part_of_the_package_and_nothing_else():

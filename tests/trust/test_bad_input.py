@@ -11,9 +11,9 @@ from scope_lab.cli import main
 
 TRAIN = (
     "train --pair countdown --steps 1 --prompts-per-step 2 --rollouts-per-prompt 2 --eval-problems 2 --eval-samples 2 "
-    "--device cpu --out run"
+    "--train-problems 4 --device cpu --out run"
 )
-TASK = f"{TRAIN} --train-problems 4 --max-new-tokens 8 --task"
+TASK = f"{TRAIN} --max-new-tokens 8 --task"
 EVALUATE = "evaluate --pair countdown --problems 2 --samples 2 --device cpu"
 ROLLOUT = "rollout --pair countdown --problems 2 --samples 2 --device cpu --out out.parquet"
 RECOVER = "recover --rollouts {} --device cpu --out recovery"

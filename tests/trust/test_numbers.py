@@ -119,8 +119,14 @@ def trainer(pair, task=None, teacher=None, **settings) -> ScopeTrainer:
     own = Pair(
         copy.deepcopy(pair.student), pair.teacher, pair.tokenizer, "countdown-student", "countdown-teacher", "countdown"
     )
-    small = {"pair": "countdown", "steps": 1, "prompts_per_step": 2, "rollouts_per_prompt": 4, "eval_problems": 0}
-    return ScopeTrainer(build_config(None, {**small, **settings}), pair=own, task=task, teacher=teacher, progress=False)
+    small = {"pair": "countdown", "steps": 1, "prompts_per_step": 2, "rollouts_per_prompt": 4, "train_problems": 8}
+    return ScopeTrainer(
+        build_config(None, {**small, "eval_problems": 0, **settings}),
+        pair=own,
+        task=task,
+        teacher=teacher,
+        progress=False,
+    )
 
 
 def state(run: ScopeTrainer) -> dict:

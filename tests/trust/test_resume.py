@@ -21,7 +21,7 @@ from scope_lab.cli import main
 STEPS = 4
 SETTINGS = (
     f"--pair countdown --steps {STEPS} --prompts-per-step 2 --rollouts-per-prompt 4 --eval-problems 4 "
-    "--eval-samples 4 --eval-every 2 --checkpoint-every 1 --device cpu"
+    "--eval-samples 4 --eval-every 2 --checkpoint-every 1 --train-problems 8 --device cpu"
 ).split()
 METHODS = {
     "scope": "--method scope",

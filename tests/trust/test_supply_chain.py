@@ -192,6 +192,7 @@ def test_no_key_reaches_a_run_folder_a_tracker_or_the_screen(faults, tmp_path, m
         monkeypatch.setenv(name, value)
     out = tmp_path / "run"
     command = ["train", "--pair", "countdown", "--steps", "1", "--prompts-per-step", "2", "--rollouts-per-prompt", "2"]
+    command += ["--train-problems", "4"]
     monkeypatch.setattr("sys.argv", ["scope-lab", *command, "--api-key", "canary-flag"])
     with faults("keys in the environment or a command") as fault:
         assert main([*command, "--eval-problems", "0", "--trackers", "tensorboard", "--out", str(out)]) == 0
