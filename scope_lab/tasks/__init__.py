@@ -1,6 +1,6 @@
 """Tasks by name: `load_task("countdown")`, `load_task("countdown:hard")`, `load_task("countdown:mine.jsonl")`."""
 
-from ..errors import InputError
+from ..errors import InputError, did_you_mean, shown
 from .base import SPLITS, Problem, Task, Verdict, Verification
 from .countdown import DIFFICULTIES, Countdown
 from .problem_file import ProblemFile, is_problem_file
@@ -17,6 +17,9 @@ def load_task(name: str) -> Task:
     word_problems, word_problems:DIFFICULTY     generated word problems, judged by the final number of the response
     FILE.jsonl                                  problems from a file, judged in the same way
     countdown:FILE.jsonl                        countdown problems from a file, judged by the countdown verifier
+    math:NAME, math:FILE.jsonl, math:hub:…      mathematics, judged by the boxed answer (tasks/math.py)
+    gym:NAME, gym:NAME:KEY=VALUE,…              any task of reasoning-gym (tasks/gym.py)
+    grid_path                                   its shortest_path on small grids, in a form for small models
     """
     domain, _, detail = name.partition(":")
     if domain == "countdown":
@@ -24,10 +27,25 @@ def load_task(name: str) -> Task:
             return ProblemFile(detail, judge=Countdown())
         if detail in ("", *DIFFICULTIES):
             return Countdown(detail or "standard")
+    elif domain == "math" and detail:
+        from .math import Math
+
+        return Math(detail)
+    elif domain == "gym" and detail:
+        from .gym import Gym
+
+        return Gym(detail)
+    elif name == "grid_path":
+        from .grid_path import GridPath
+
+        return GridPath()
     elif domain == "word_problems" and detail in ("", *WORD_DIFFICULTIES):
         return WordProblems(detail or "standard")
     elif is_problem_file(name):
         return ProblemFile(name)
     generated = [f"countdown:{d}" for d in DIFFICULTIES] + [f"word_problems:{d}" for d in WORD_DIFFICULTIES]
     choices = ", ".join(choice.removesuffix(":standard") for choice in generated)
-    raise InputError(f"task: found {name!r}, accepted {choices}, FILE.jsonl or countdown:FILE.jsonl")
+    raise InputError(
+        f"task: found {shown(name)}{did_you_mean(name, ['countdown', 'grid_path', *generated])}, "
+        f"accepted {choices}, grid_path, gym:NAME, math:NAME, FILE.jsonl or countdown:FILE.jsonl"
+    )

@@ -5,6 +5,7 @@ reference itself cannot be read); such a rollout joins neither path and is only 
 """
 
 import hashlib
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -88,6 +89,16 @@ def different_problems(
     if count < wanted:
         raise InputError(f"{task.name}: only {count} different problems found in split {split!r}, {wanted} asked for")
     return [problem for problem in admitted.values() if problem is not None]
+
+
+def first_problems(name: str, chosen: Iterable[Problem], split: str, n: int | None, seed: int) -> list[Problem]:
+    """The first n of a split's problems in the order that `seed` gives (0: as they stand); all by default."""
+    problems = list(chosen)
+    if seed:
+        random.Random(seed).shuffle(problems)
+    if n is not None and n > len(problems):
+        raise InputError(f"{name}: split {split!r} has {len(problems)} problems, {n} asked for")
+    return problems[:n]
 
 
 def split_of(key: str) -> str:

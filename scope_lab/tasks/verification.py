@@ -32,7 +32,7 @@ from .base import Problem, Task, Verdict, Verification
 from .worker import judged
 
 TIMEOUT = 3.0  # CPU seconds of a call
-WAIT = 5  # a call's seconds on the wall, as a multiple of its CPU seconds
+WAIT = 4  # a call's seconds on the wall, as a multiple of its CPU seconds
 PACKAGE = Path(__file__).resolve().parents[2]
 
 Judge = Callable[[Problem, str], Verification]
