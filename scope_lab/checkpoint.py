@@ -39,6 +39,7 @@ FREE = {
     "out", "steps", "checkpoint_every", "keep_checkpoints", "trackers", "eval_every", "device", "sequences_per_batch",
     "skipped_limit",
 }  # fmt: skip
+LOCK = ".lock"  # held by the process that trains in the folder
 
 
 class RunFolder:
@@ -57,7 +58,7 @@ class RunFolder:
             check_same(self.path, config)
             if (self.path / "metrics.jsonl.gz").is_file():
                 raise InputError(f"resume: {self.path} keeps no checkpoint to go on from; name a new folder")
-        elif self.path.is_dir() and set(self.path.iterdir()) - set(leftovers(self.path)):
+        elif self.path.is_dir() and set(self.path.iterdir()) - {self.path / LOCK, *leftovers(self.path)}:
             raise InputError(f"out: {self.path} is not empty and holds no run; name a new folder")
         elif resume:
             raise InputError(f"resume: {self.path} holds no run to go on with")
@@ -67,10 +68,23 @@ class RunFolder:
         """Make the folder and write config.yaml: once everything else is known to be right."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._claim()
             self.config.save(self.path / "config.yaml")
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"out: {self.path} cannot be written ({error.strerror})") from None
+
+    def _claim(self) -> None:
+        """Take the folder for this process until it ends. InputError where another one trains in it."""
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            return
+        self._claimed = (self.path / LOCK).open("a")
+        try:
+            fcntl.lockf(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"out: another process trains in {self.path}; wait for it, or name a new folder") from None
 
     @property
     def checkpoints(self) -> Path:
@@ -153,6 +167,8 @@ class RunFolder:
 
         Raises InputError where it does not load.
         """
+        if tidies:
+            self._claim()
         for path in leftovers(self.checkpoints) + leftovers(self.path) if tidies else []:
             if path.name.endswith(".unfinished"):
                 tqdm.write(f"resume: ignored {path}, which is half-written")

@@ -18,15 +18,15 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from .checkpoint import FREE, check_same, evaluation_file, is_complete, make_compact
+from .checkpoint import FREE, LOCK, check_same, evaluation_file, is_complete, make_compact
 from .config import ScopeConfig
-from .errors import InputError
+from .errors import InputError, RunStopped
 from .evaluation import Evaluation
 from .loop import stop_after_step
 from .plan import PlannedRun
 
 POLL_SECONDS = 0.5
-LOG, LOCK = "log.txt", ".lock"
+LOG = "log.txt"
 # One thread each: small models gain nothing from more, and processes would wait for one another.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # What the untrained student's evaluation depends on: runs that agree in these share one.
@@ -239,9 +239,9 @@ def main() -> int:
     end_with_the_sweep()
     try:
         train_one(Path(sys.argv[1]))
-    except InputError as error:
+    except (InputError, RunStopped) as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     return 0
 
 

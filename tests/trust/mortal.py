@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 KINDS = ("files", "sampling", "update")
 CHANGES = {"os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "shutil.rmtree": 0}
@@ -44,20 +45,37 @@ def run(
 
     below  the folder whose files are watched; limit  a resource and its limit in the process (resource.RLIMIT_FSIZE …)
     """
+    return start(*arguments, below=below, at=at, with_signal=with_signal, limit=limit).end()
+
+
+class Started(NamedTuple):
+    """A command under way."""
+
+    process: forking.Process
+    notes: Path
+
+    def end(self) -> Ended:
+        """Wait for it."""
+        self.process.join(300)
+        if self.process.is_alive():
+            self.process.kill()
+            raise AssertionError("a command did not end")
+        counts = self.notes / "counts.json"
+        found = json.loads(counts.read_text()) if counts.exists() else {}
+        counts.unlink(missing_ok=True)
+        said = ((self.notes / name).read_text() for name in ("out", "err"))
+        return Ended(self.process.exitcode, *said, found)
+
+
+def start(*arguments, below: Path, at=None, with_signal: int = signal.SIGKILL, limit=None) -> Started:
+    """`run` without waiting for the end."""
     notes = below.with_name(below.name + ".notes")
     notes.mkdir(parents=True, exist_ok=True)
     process = forking.Process(
         target=_live, args=([str(a) for a in arguments], str(below.resolve()), at, with_signal, limit, str(notes))
     )
     process.start()
-    process.join(300)
-    if process.is_alive():
-        process.kill()
-        raise AssertionError(f"{arguments}: did not end")
-    counts = notes / "counts.json"
-    found = json.loads(counts.read_text()) if counts.exists() else {}
-    counts.unlink(missing_ok=True)
-    return Ended(process.exitcode, (notes / "out").read_text(), (notes / "err").read_text(), found)
+    return Started(process, notes)
 
 
 def _live(arguments, below, at, with_signal, limit, notes) -> None:

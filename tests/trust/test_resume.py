@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import mortal
@@ -34,8 +35,12 @@ METHODS = {
 QUICK = ("scope", "scope, LoRA")
 
 
+def command(out: Path, method: str) -> list[str]:
+    return ["train", *SETTINGS, *METHODS[method].split(), "--out", str(out)]
+
+
 def train(out: Path, method: str, *more, **faults) -> mortal.Ended:
-    return mortal.run("train", *SETTINGS, *METHODS[method].split(), "--out", out, *more, below=out, **faults)
+    return mortal.run(*command(out, method), *more, below=out, **faults)
 
 
 def resume(out: Path, method: str) -> mortal.Ended:
@@ -187,9 +192,25 @@ def test_a_signal_saves_and_says_how_to_go_on(with_signal, at, whole, faults, tm
         ended = train(out, "scope", at=at, with_signal=with_signal)
         assert ended.code == 0, ended.err
         stopped = next(line for line in ended.out.splitlines() if line.startswith("stopped at step"))
-        command = shlex.split(stopped.partition("this goes on: ")[2])
-        assert command[0] == "scope-lab" and command[-1] == "--resume"
-        assert main(command[1:]) == 0
+        printed = shlex.split(stopped.partition("this goes on: ")[2])
+        assert printed[0] == "scope-lab" and printed[-1] == "--resume"
+        assert main(printed[1:]) == 0
+        fault.wrong_numbers = len(differences(record(out), whole("scope")[0]))
+        assert fault.wrong_numbers == 0
+
+
+def test_two_processes_never_train_in_one_folder(whole, faults, tmp_path, capsys):
+    """One stands still in its third step, as on a machine that sleeps; another is told to resume its run."""
+    out = tmp_path / "run"
+    with faults("a second process in a run's folder") as fault:
+        at = ("update", whole("scope")[1]["update"] * 5 // 8)
+        first = mortal.start(*command(out, "scope"), below=out, at=at, with_signal=signal.SIGSTOP)
+        while Path(f"/proc/{first.process.pid}/stat").read_text().split(") ")[1][0] != "T":
+            time.sleep(0.05)
+        code = main([*command(out, "scope"), "--resume"])
+        os.kill(first.process.pid, signal.SIGCONT)
+        assert code == 2 and "another process trains in" in capsys.readouterr().err
+        assert first.end().code == 0
         fault.wrong_numbers = len(differences(record(out), whole("scope")[0]))
         assert fault.wrong_numbers == 0
 
@@ -264,8 +285,8 @@ def test_a_killed_sampling_goes_on_after_its_finished_batches(command, faults, t
 
 def test_a_poisoned_optimizer_state_is_refused_and_not_run(faults, tmp_path, capsys):
     out, canary = tmp_path / "run", tmp_path / "canary"
-    command = ["train", *SETTINGS, "--eval-problems", "0", "--out", str(out)]
-    assert main([*command, "--steps", "1"]) == 0
+    again = [*command(out, "scope"), "--eval-problems", "0"]
+    assert main([*again, "--steps", "1"]) == 0
 
     class Payload:
         def __reduce__(self):
@@ -281,7 +302,7 @@ def test_a_poisoned_optimizer_state_is_refused_and_not_run(faults, tmp_path, cap
             state = file.with_name("state.json")
             state.write_text(json.dumps({"step": 1}))
             capsys.readouterr()
-            assert main([*command, "--resume"]) == 2
+            assert main([*again, "--resume"]) == 2
             err = capsys.readouterr().err
             assert "checkpoint: " in err and "cannot be read" in err and err.count("\n") == 1
             assert not canary.exists()
