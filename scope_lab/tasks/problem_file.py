@@ -43,6 +43,10 @@ def read_problems(
             problem = Problem(text_or_number(row["id"]), row["problem"], read(row["answer"]))
         except InputError as error:
             raise InputError(f"{where}: id or answer: {error}") from None
+        try:
+            "".join((problem.id, problem.prompt, problem.reference)).encode()
+        except UnicodeEncodeError as error:  # JSON can spell half a character, which no tokenizer reads
+            raise InputError(f"{where}: found {shown(error.object[error.start])}, half a character") from None
         if not problem.prompt.strip():
             raise InputError(f"{where}: problem is empty")
         if problem.id in problems:

@@ -1,5 +1,7 @@
 """Every mistake of a user is one clear line and exit code 2, and nothing is written, changed or lost."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -224,6 +226,12 @@ TASKS: list[tuple[str, Make, str, str]] = [
     ("UTF-16", problems(broken.PROBLEMS.encode("utf-16")), TASK + " {}", "line 1: not JSON in UTF-8"),
     ("list a line", problems("[1, 2]\n"), TASK + " {}", "line 1: missing answer, id, problem"),
     ("answer missing", problems('{"id": 1, "problem": "x"}\n'), TASK + " {}", "missing answer"),
+    ("answer null", changed_line(answer=None), TASK + " {}", "line 2: id or answer: found None"),
+    ("answer a list", changed_line(answer=[1, 2]), TASK + " {}", "line 2: id or answer: found [1, 2]"),
+    ("problem a number", changed_line(problem=5), TASK + " {}", "line 2: problem: found 5"),
+    ("half a character", changed_line(problem="8,3\ud800"), TASK + " {}", "half a character"),
+    ("deep nesting", problems("[" * 100_000), TASK + " {}", "line 1: not JSON"),
+    ("number of 5000 digits", problems('{"id": ' + "1" * 5000 + "}"), TASK + " {}", "line 1: not JSON"),
     ("problem empty", changed_line(problem=" "), TASK + " {}", "line 2: problem is empty"),
     ("id twice", changed_line(id="1"), TASK + " {}", "stands on an earlier line too"),
     ("huge line", changed_line(problem="7" * 3_000_000), TASK + " {}", "mine.jsonl"),
@@ -231,6 +239,7 @@ TASKS: list[tuple[str, Make, str, str]] = [
     ("nothing held out", problems(broken.PROBLEMS.splitlines()[0]), TASK + " {}", "problems"),
     ("too few to train on", problems(broken.PROBLEMS), TASK + " {} --train-problems 1000", "1000 asked for"),
     ("too few to evaluate", problems(broken.PROBLEMS), TASK + " {} --eval-problems 500", "500 asked for"),
+    ("no such task", None, TASK + " coutdown", "did you mean countdown"),
     ("no such difficulty", None, TASK + " countdown:extreme", "task: found 'countdown:extreme'"),
 ]
 
@@ -348,4 +357,26 @@ def test_one_clear_line_and_nothing_written(name, make, command, message, faults
         assert err.startswith("scope-lab: ") and err.count("\n") == 1, err
         assert message in err and len(err) < 600, err
         assert out == ""
+        assert broken.tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "command", "message"),
+    [
+        (None, f"{TRAIN} --tau 0", "tau: found 0.0"),
+        (recipe("[" * 5000), "train --out run --recipe {}", "is not YAML"),
+        (broken.truncated_rollouts, "inspect {}", "cannot be read as parquet"),
+    ],
+)
+def test_the_command_itself_says_no_more(make, command, message, faults, tmp_path):
+    """As a process of its own: no library adds a warning, a bar or a traceback."""
+    made = make(tmp_path) if make else ""
+    arguments = [argument.replace("{}", str(made)) for argument in command.split(" ")]
+    before = broken.tree(tmp_path)
+    with faults("bad input: " + arguments[0]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "scope_lab", *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert ended.returncode == 2 and ended.stdout == ""
+        assert message in ended.stderr and ended.stderr.count("\n") == 1
         assert broken.tree(tmp_path) == before
