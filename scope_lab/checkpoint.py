@@ -14,10 +14,12 @@ this names in its full size; anything else is ignored, with a message.
 
 import gzip
 import json
+import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -47,6 +49,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, config: ScopeConfig, resume: bool = False):
         self.path = Path(path)
+        self.release: Callable | None = None
         held = self.path / "config.yaml"
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"out: {self.path} is a file, accepted a folder")
@@ -75,14 +78,17 @@ class RunFolder:
             raise InputError(f"out: {self.path} cannot be written ({error.strerror})") from None
 
     def _claim(self) -> None:
-        """Take the folder for this process until it ends. InputError where another one trains in it."""
+        """Take the folder for this process, until `release`. InputError where another one trains in it."""
         try:
             import fcntl
         except ImportError:  # not on Windows
             return
-        self._claimed = (self.path / LOCK).open("a")
+        if self.release:
+            return
+        claimed = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        self.release = weakref.finalize(self, os.close, claimed)
         try:
-            fcntl.lockf(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"out: another process trains in {self.path}; wait for it, or name a new folder") from None
 

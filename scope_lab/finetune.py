@@ -7,9 +7,7 @@ The verifier checks each, and only response tokens carry loss. `scope-lab models
 """
 
 import json
-import os
 import random
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +17,7 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
+from .durable import whole_file, whole_folder
 from .errors import InputError
 from .logprobs import masked_mean, response_logprobs
 from .rollouts import Rollouts, encode_prompts
@@ -168,24 +167,21 @@ def _save_state(path: Path, adapter: dict, optimizer, schedule, step: int) -> No
         "schedule": schedule.state_dict(),
         "step": step,
     }
-    torch.save(state, path.with_name(path.name + ".tmp"))
-    os.replace(path.with_name(path.name + ".tmp"), path)
+    with whole_file(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def save_adapter(model, recipe: AdapterRecipe, folder: Path) -> None:
     """The adapter alone, bf16 safetensors, whole or not at all; its base by name and no folder of this machine."""
-    work = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(work, ignore_errors=True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)
-    model.save_pretrained(work, save_embedding_layers=False)
-    (work / "README.md").unlink(missing_ok=True)  # peft's empty card; ours follows the measuring
-    settings = json.loads((work / "adapter_config.json").read_text())
-    settings["base_model_name_or_path"] = recipe.base
-    (work / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(work, folder)
+    with whole_folder(folder) as work:
+        model.save_pretrained(work, save_embedding_layers=False)
+        (work / "README.md").unlink(missing_ok=True)  # peft's empty card; ours follows the measuring
+        settings = json.loads((work / "adapter_config.json").read_text())
+        settings["base_model_name_or_path"] = recipe.base
+        (work / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def sample_own(recipe: AdapterRecipe, task: Task, tokenizer, folder: Path) -> Rollouts:

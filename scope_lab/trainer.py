@@ -169,6 +169,8 @@ class ScopeTrainer:
                     self.folder.save_trained(self.unwrapped, self.tokenizer, weights)
                 if self.ranks.is_main:
                     self.folder.write_manifest(config.seed, self.step, time.time() - started)
+            if self.folder.release:
+                self.folder.release()
         if config.tracker_names:
             self.accelerator.end_training()
         return self.history
