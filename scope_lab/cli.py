@@ -18,7 +18,7 @@ from typing import Any
 
 from .commands import add_device, add_inspect, add_models, add_recover, add_results, add_sweep
 from .durable import check_writable
-from .errors import InputError, RunStopped, did_you_mean
+from .errors import InputError, RunStopped, did_you_mean, one_line
 from .estimate import add_plan
 
 TRAIN_EXAMPLE = """examples:
@@ -70,10 +70,13 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        if error.filename is None and not full:
             raise
-        print(f"scope-lab: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 1 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) else 2
+        reason = os.strerror(error.errno) if error.errno else one_line(error)
+        what = f"cannot be written ({reason})" if full else reason
+        print(f"scope-lab: {error.filename or 'output'}: {what}", file=sys.stderr)
+        return 1 if full else 2
 
 
 def quiet_libraries() -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..durable import whole_file
+from ..errors import RunStopped, one_line
 from ..rollouts import Sampling
 
 
@@ -49,8 +50,13 @@ class FinishedBatches:
 
     def save(self, start: int, tokens_BT: Tensor, logp_BT: Tensor) -> None:
         """Keep a batch; a file appears whole or not at all."""
-        with whole_file(self._file(start)) as unfinished:
-            save_file({"tokens": tokens_BT.contiguous(), "logp": logp_BT.contiguous()}, unfinished)
+        try:
+            with whole_file(self._file(start)) as unfinished:
+                save_file({"tokens": tokens_BT.contiguous(), "logp": logp_BT.contiguous()}, unfinished)
+        except (OSError, SafetensorError) as error:
+            raise RunStopped(
+                f"{self.folder}: cannot be written ({one_line(error)}); what is there will be used"
+            ) from None
 
     def remove(self) -> None:
         """Once the output is written."""

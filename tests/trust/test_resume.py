@@ -283,6 +283,20 @@ def test_a_killed_sampling_goes_on_after_its_finished_batches(command, faults, t
             assert [path.name for path in out.parent.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("size", [1_000, 8_000])
+def test_a_sampling_that_cannot_be_written_stops_with_one_line(size, faults, tmp_path):
+    """First a batch, then the table of all is too large; what was sampled stays, for when there is more room."""
+    out = tmp_path / "out.parquet"
+    arguments = ["rollout", "--pair", "countdown", "--problems", "40", "--samples", "4", "--batch-size", "16"]
+    with faults("a file beyond the quota while saving") as fault:
+        ended = mortal.run(*arguments, "--out", out, below=tmp_path / "run", limit=(resource.RLIMIT_FSIZE, size))
+        assert ended.code == 1 and "Traceback" not in ended.err, ended.err
+        assert "cannot be written" in ended.err.splitlines()[-1] and not out.exists()
+        assert len(list(Path(f"{out}.partial").glob("*.safetensors"))) == (0 if size == 1_000 else 10)
+        assert mortal.run(*arguments, "--out", out, below=tmp_path / "run").code == 0
+        fault.wrong_numbers = int(not out.exists())
+
+
 def test_a_poisoned_optimizer_state_is_refused_and_not_run(faults, tmp_path, capsys):
     out, canary = tmp_path / "run", tmp_path / "canary"
     again = [*command(out, "scope"), "--eval-problems", "0"]
