@@ -133,8 +133,8 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     logging.disable_progress_bar()  # loading and saving shards; our own bars say what takes long
     if dtype == "auto":
         dtype = "bfloat16" if pick_device(device) == "cuda" else "float32"
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise InputError(f"dtype: found {dtype!r}, accepted auto, float32, bfloat16 or float16")
+    if dtype not in ("float32", "bfloat16", "float16", "float64"):
+        raise InputError(f"dtype: found {dtype!r}, accepted auto, float32, bfloat16, float16 or float64")
     source = resolve(name)
     model: Any
     if base := adapter_base(name):
