@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 bad usage or input (one line on stderr), 1 anything else (
 
 import argparse
 import errno
-import math
 import os
 import re
 import shlex
@@ -20,6 +19,7 @@ from .commands import add_device, add_inspect, add_models, add_recover, add_resu
 from .durable import check_writable
 from .errors import InputError, RunStopped, did_you_mean, one_line
 from .estimate import add_plan
+from .suites import add_suite, check_sampling_flags, run_suite
 
 TRAIN_EXAMPLE = """examples:
   scope-lab train --pair countdown --method scope --tau 1.0 --steps 100 --seed 0 --out runs/first
@@ -104,6 +104,7 @@ def build_parser() -> Parser:
     evaluate = _command(commands, "evaluate", "Avg@k and Pass@k of a model, with 95 %% intervals", run_evaluate)
     _add_model_and_sampling(evaluate, samples=32, split="test", problems=300)
     evaluate.add_argument("--out", metavar="FILE.json", help="also write counts a problem, for `compare`")
+    add_suite(evaluate)
 
     rollout = _command(commands, "rollout", "record rollouts with both models' log-probs as parquet", run_rollout)
     _add_model_and_sampling(rollout, samples=32, split="train", problems=300)
@@ -166,16 +167,17 @@ def _add_model_and_sampling(parser: argparse.ArgumentParser, samples: int, split
     )
     parser.add_argument("--task", help="default: the pair's")
     parser.add_argument("--split", default=split, help=f"train, validation or test [{split}]")
-    parser.add_argument("--problems", type=int, default=problems, metavar="N", help=f"[{problems}]")
-    parser.add_argument("--samples", type=int, default=samples, metavar="N", help=f"responses a problem [{samples}]")
+    parser.add_argument("--problems", type=int, metavar="N", help=f"[{problems}]")
+    parser.add_argument("--samples", type=int, metavar="N", help=f"responses a problem [{samples}]")
     parser.add_argument("--temperature", type=float, help="[what the pair's recipe says, else the paper's 0.6]")
-    parser.add_argument("--top-p", type=float, default=1.0, help="[1.0]")
-    parser.add_argument("--top-k", type=int, default=0, help="0: off [0]")
+    parser.add_argument("--top-p", type=float, help="[1.0]")
+    parser.add_argument("--top-k", type=int, help="0: off [0]")
     parser.add_argument("--max-new-tokens", type=int, help="default: the pair's, else what the task needs")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--problem-seed", type=int, default=0, help="which problems of the split [0]")
     add_device(parser)
     parser.add_argument("--batch-size", type=int, help="sequences generated at a time [the pair's, else 256]")
+    parser.set_defaults(unset={"problems": problems, "samples": samples, "top_p": 1.0, "top_k": 0})
 
 
 def run_train(parsed) -> None:
@@ -232,19 +234,14 @@ def _model_and_task(parsed):
     if parsed.pair is not None and parsed.pair not in PAIRS:
         raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
     recipe = read_recipe(parsed.pair) if parsed.pair else {}
+    for flag, default in parsed.unset.items():
+        if getattr(parsed, flag) is None:
+            setattr(parsed, flag, default)
     if parsed.batch_size is None:
         parsed.batch_size = recipe.get("sequences_per_batch", 256)
-    for count in ("problems", "samples", "batch_size"):
-        if getattr(parsed, count) < 1:
-            raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
-    if parsed.max_new_tokens is not None and parsed.max_new_tokens < 1:
-        raise InputError(f"max_new_tokens: found {parsed.max_new_tokens}, accepted 1 or more")
-    if parsed.temperature is not None and not 0 < parsed.temperature < math.inf:
-        raise InputError(f"temperature: found {parsed.temperature}, accepted above 0 and finite")
+    check_sampling_flags(parsed)
     if parsed.out:
         check_writable(parsed.out, "out")
-    if not 0 < parsed.top_p <= 1 or parsed.top_k < 0:
-        raise InputError(f"top_p, top_k: found {parsed.top_p}, {parsed.top_k}, accepted 0 < top_p <= 1 and top_k >= 0")
     name = parsed.model or (PAIRS[parsed.pair][0] if parsed.pair else None)
     task_name = parsed.task or (PAIRS[parsed.pair][2] if parsed.pair else None)
     if name is None or task_name is None:
@@ -274,6 +271,9 @@ def run_evaluate(parsed) -> None:
     from .engines.finished import FinishedBatches
     from .evaluation import evaluate
 
+    if parsed.suite or parsed.suite_folder:
+        run_suite(parsed)
+        return
     model, tokenizer, name, task, problems, sampling = _model_and_task(parsed)
     finished = FinishedBatches(parsed.out) if parsed.out else None
     evaluation, _ = evaluate(

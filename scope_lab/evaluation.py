@@ -284,8 +284,13 @@ def evaluate(
     batch_size: int = 1024,
     progress: Callable[[Iterable], Iterable] = lambda batches: batches,
     finished=None,
+    verifier=None,
 ) -> tuple[Evaluation, Rollouts]:
-    """Sample n responses a problem, verify them and count; `finished` (engines.finished) keeps batches as they end."""
+    """Sample n responses a problem, verify them and count.
+
+    `finished` (engines.finished) keeps batches as they end; `verifier` (tasks.verification) is used instead of one
+    that comes and goes.
+    """
     from .engines.transformers import sample
 
     rollouts = sample(
@@ -299,5 +304,5 @@ def evaluate(
         progress=progress,
         finished=finished,
     )
-    rollouts.verify(task)
+    rollouts.verify(verifier or task)
     return Evaluation.of(rollouts, label, split), rollouts
