@@ -196,7 +196,9 @@ def run_train(parsed) -> None:
         return
     if trainer.step < config.steps:
         arguments = parsed.arguments if parsed.resume else [*parsed.arguments, "--resume"]
-        print(f"stopped at step {trainer.step} of {config.steps}; this goes on: scope-lab {shlex.join(arguments)}")
+        alone = f"this goes on: scope-lab {shlex.join(arguments)}"
+        how = alone if trainer.ranks.size == 1 else "the same command with --resume goes on"
+        print(f"stopped at step {trainer.step} of {config.steps}; {how}")
         return
     print(f"trained {config.steps} steps of {config.method}: {config.out}/model")
     report(Path(config.out))
