@@ -87,7 +87,7 @@ def _holds_model(folder: Path) -> bool:
 def adapter_base(name: str) -> str | None:
     """The base that a LoRA adapter's folder names, as a name, folder or hub id; None for a model that is whole.
 
-    Raises ValueError where the adapter names no base, or is not in safetensors.
+    Raises ValueError where the adapter names no base.
     """
     file = Path(resolve(name)) / "adapter_config.json"
     if not file.is_file():
@@ -98,9 +98,13 @@ def adapter_base(name: str) -> str | None:
         base = None
     if not isinstance(base, str) or not base:
         raise InputError(f"model: {file} names no base_model_name_or_path")
-    if not file.with_name("adapter_model.safetensors").is_file():  # peft would read a pickle instead
-        raise InputError(f"model: {file.parent} has no adapter_model.safetensors")
     return base
+
+
+def check_adapter(name: str) -> None:
+    """Raises InputError for an adapter that is not in safetensors: peft would read a pickle instead."""
+    if not (Path(resolve(name)) / "adapter_model.safetensors").is_file():
+        raise InputError(f"model: {name} has no adapter_model.safetensors")
 
 
 def load_tokenizer(name: str):
@@ -138,6 +142,7 @@ def load_model(name: str, *, device: str = "auto", dtype: str = "float32"):
     source = resolve(name)
     model: Any
     if base := adapter_base(name):
+        check_adapter(name)
         model = _merged(load_model(base, device="cpu"), source, name).to(getattr(torch, dtype))
     else:
         try:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..config import ScopeConfig
 from ..errors import InputError
-from ..models import PAIRS, adapter_base, resolve
+from ..models import PAIRS, adapter_base, check_adapter, resolve
 from ..rollouts import Rollouts
 from .local import default_tokens_per_batch, score
 
@@ -32,6 +32,7 @@ class AdapterTeacher:
             raise InputError("teacher: a LoRA adapter needs the package peft, which is not installed") from None
         if adapter_base(folder) is None:
             raise InputError(f"teacher: {folder} is a whole model, accepted a LoRA adapter")
+        check_adapter(folder)
         self.name = folder
         self.tokens_per_batch = tokens_per_batch or default_tokens_per_batch(model)
         self.own: str | None = None
