@@ -166,6 +166,8 @@ def _add_model_and_sampling(parser: argparse.ArgumentParser, samples: int, split
         "--model", help="bundled name, folder (a run's model/ too) or hub id; default: the pair's student"
     )
     parser.add_argument("--task", help="default: the pair's")
+    parser.add_argument("--verifier", metavar="MODULE:FUNCTION", help="judges instead of the task (tasks/own.py)")
+    parser.add_argument("--verifier-threshold", type=float, help="correct from here on, where it returns a number")
     parser.add_argument("--split", default=split, help=f"train, validation or test [{split}]")
     parser.add_argument("--problems", type=int, metavar="N", help=f"[{problems}]")
     parser.add_argument("--samples", type=int, metavar="N", help=f"responses a problem [{samples}]")
@@ -232,6 +234,7 @@ def _model_and_task(parsed):
     from .models import PAIRS, load_model, load_tokenizer
     from .rollouts import Sampling
     from .tasks import load_task
+    from .tasks.own import with_verifier
 
     if parsed.pair is not None and parsed.pair not in PAIRS:
         raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
@@ -248,7 +251,7 @@ def _model_and_task(parsed):
     task_name = parsed.task or (PAIRS[parsed.pair][2] if parsed.pair else None)
     if name is None or task_name is None:
         raise InputError("model: set --pair, or both --model and --task")
-    task = load_task(task_name)
+    task = with_verifier(load_task(task_name), parsed.verifier, parsed.verifier_threshold)
     problems = task.problems(parsed.split, parsed.problems, seed=parsed.problem_seed)
     temperature = parsed.temperature or recipe.get("temperature", 0.6)
     limit = parsed.max_new_tokens or recipe.get("max_new_tokens") or task.max_new_tokens
@@ -278,7 +281,7 @@ def run_evaluate(parsed) -> None:
         return
     model, tokenizer, name, task, problems, sampling = _model_and_task(parsed)
     finished = FinishedBatches(parsed.out) if parsed.out else None
-    evaluation, _ = evaluate(
+    evaluation, rollouts = evaluate(
         model,
         tokenizer,
         task,
@@ -297,6 +300,8 @@ def run_evaluate(parsed) -> None:
     for metric, row in evaluation.summary().iterrows():
         scale, unit = (100, " %") if "@" in str(metric) else (1, "")
         print(f"{metric:10}{row['mean'] * scale:8.2f}{unit}   [{row.low * scale:.2f}, {row.high * scale:.2f}]")
+    if reasons := rollouts.unknown_reasons:
+        print("without a verdict: " + ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()))
     if finished:
         evaluation.save(parsed.out)
         finished.remove()

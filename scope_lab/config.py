@@ -70,6 +70,8 @@ class ScopeConfig:
     )
     allow_mismatch: bool = setting(False, "models", "accept tokenizers, chat templates or EOS that differ")
     task: str | None = setting(None, "models", "countdown[:difficulty], FILE.jsonl, countdown:FILE.jsonl")
+    verifier: str | None = setting(None, "models", "module:function that judges instead of the task (tasks/own.py)")
+    verifier_threshold: float | None = setting(None, "models", "correct from here on, where it returns a number")
     train_problems: int | None = setting(None, "models", "problems to train on; default: 10,000, or all of a file's")
 
     method: str = setting("scope", "method", "what is trained", tuple(METHODS))
@@ -166,6 +168,8 @@ class ScopeConfig:
             for name, idle in (("tau", 1.0), ("weight_scale", None), ("mle_form", None)):
                 if getattr(self, name) != idle:
                     raise InputError(f"{name}: has no effect with method {self.method}; leave it out")
+        if self.verifier_threshold is not None and self.verifier is None:
+            raise InputError("verifier_threshold: has no effect without verifier; leave it out")
         if self.ess_fraction != 0.5 and self.tau != "auto":
             raise InputError("ess_fraction: has no effect without tau=auto; leave it out")
         if self.lora_alpha != 32 and not self.lora_rank:

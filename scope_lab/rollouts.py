@@ -1,5 +1,6 @@
 """Rollouts: prompts, the responses sampled for them, verdicts and log-probabilities; in memory and as a table."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import compress
@@ -107,6 +108,11 @@ class Rollouts:
     @property
     def known_B(self) -> Tensor:
         return torch.tensor([v.verdict != Verdict.UNKNOWN for v in self.verifications], dtype=torch.bool)
+
+    @property
+    def unknown_reasons(self) -> Counter[str]:
+        """Why rollouts have no verdict, and how many for each reason."""
+        return Counter(v.reason for v in self.verifications if v.verdict == Verdict.UNKNOWN)
 
     @property
     def truncated_B(self) -> Tensor:

@@ -27,6 +27,7 @@ from .objective import Coefficients, rollout_coefficients
 from .rollouts import Rollouts, Sampling, encode_prompts
 from .sharding import make_accelerator, prepare, whole, whole_optimizer_state, whole_weights
 from .tasks import Problem, Task, load_task
+from .tasks.own import with_verifier
 from .teachers import LocalTeacher, Teacher
 from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
 from .update import Batch, update_policy
@@ -86,7 +87,7 @@ class ScopeTrainer:
         Returns the student and its optimizer.
         """
         config = self.config
-        self.task = task or load_task(config.task or "")
+        self.task = with_verifier(task or load_task(config.task or ""), config.verifier, config.verifier_threshold)
         self.folder = RunFolder(config.out, config, resume) if config.out else None
         torch.manual_seed(config.seed)  # for adapters, the only random weights
         shared = adapter_of_the_same_base(config) if pair is None and teacher is None else None
