@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 from .errors import InputError
 
@@ -54,3 +55,29 @@ def git_commit() -> str | None:
     if commit is None:
         return None
     return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def start_peak(device: str = "cpu") -> int:
+    """Bytes held now, from which moment on `peak_bytes` counts.
+
+    On a GPU what torch's allocator gave out; on a CPU the process' resident memory (Linux: OSError elsewhere).
+    """
+    import torch
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _resident("VmRSS")
+
+
+def peak_bytes(device: str = "cpu") -> int:
+    """Most bytes held at a time since `start_peak`."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if device == "cuda" else _resident("VmHWM")
+
+
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .prefix import shared_prompts
 from .vocabulary import chunked_logprobs, forward_of, logit_change, token_logprobs, unchanged_logits
 
 __all__ = ["masked_mean", "perplexity", "response_logprobs", "response_mask", "sequence_nll", "token_logprobs"]
@@ -18,34 +19,38 @@ def response_logprobs(
     temperature   > 0           logits are divided by it, as when sampling
 
     Returns (B, T) nats, with gradient. Padded slots hold numbers without meaning. The vocabulary is gone through in
-    chunks of tokens, forward and backward (scope_lab.vocabulary); only a model that does something unknown to its
-    output layer's result, or has no such layer, gives its logits whole.
+    chunks, forward and backward (scope_lab.vocabulary); only a model that does something unknown to its output layer's
+    result, or has no such layer, gives its logits whole. A prompt that several rows begin with is read once
+    (scope_lab.prefix), where that saves a fifth of the tokens.
     """
+    # The logits at t score token t + 1: the prompt's last token scores the first, and the last one is not read at all.
+    read, targets_BT = slice(0, -1), tokens_BL[:, -n_response:]
+    cache = shared_prompts(model, tokens_BL, attention_BL, n_response)
+    if cache is not None:
+        read = slice(-n_response - 1, -1)
     # Positions count from the first real token: left padding must not move the prompt.
+    position_BL = (attention_BL.long().cumsum(-1) - 1).clamp_min(0)
     inputs = {
-        "input_ids": tokens_BL,
-        "attention_mask": attention_BL.long(),
-        "position_ids": (attention_BL.long().cumsum(-1) - 1).clamp_min(0),
-        "use_cache": False,
-        "logits_to_keep": n_response + 1,
+        "input_ids": tokens_BL[:, read],
+        "attention_mask": attention_BL[:, :-1].long(),
+        "position_ids": position_BL[:, read],
+        "past_key_values": cache,
+        "use_cache": cache is not None,
+        "logits_to_keep": n_response,
     }
-    targets_BT = tokens_BL[:, -n_response:]
     head = getattr(getattr(model, "module", model), "get_output_embeddings", lambda: None)()
     change = None if head is None else logit_change(model, head)
     if head is None or change is None:
-        # The logits at t score token t + 1, so the last one scores nothing and the prompt's last one the first token.
-        return token_logprobs(model(**inputs).logits[:, :-1], targets_BT, temperature)
+        return token_logprobs(model(**inputs).logits, targets_BT, temperature)
     mask_BT, project = attention_BL[:, -n_response:].bool(), head.forward
 
-    def scores(hidden_BLH: Tensor) -> Tensor:
-        hidden_NH, targets_N = hidden_BLH[:, :-1][mask_BT], targets_BT[mask_BT]
-        logp_N = chunked_logprobs(head, project, hidden_NH, targets_N, temperature, change)
-        logp_BL = logp_N.new_zeros(hidden_BLH.shape[:2])
-        logp_BL[:, :-1][mask_BT] = logp_N
-        return logp_BL[..., None]
+    def scores(hidden_BTH: Tensor) -> Tensor:
+        logp_N = chunked_logprobs(head, project, hidden_BTH[mask_BT], targets_BT[mask_BT], temperature, change)
+        mask_BT1 = mask_BT[..., None]  # the result is no view: FSDP2 hangs its hooks on it
+        return logp_N.new_zeros(mask_BT1.shape).masked_scatter(mask_BT1, logp_N)
 
     with forward_of(head, scores), unchanged_logits(model):
-        return model(**inputs).logits[:, :-1, 0]
+        return model(**inputs).logits[..., 0]
 
 
 def masked_mean(x: Tensor, mask: Tensor, denominator: Tensor | float) -> Tensor:

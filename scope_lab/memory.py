@@ -41,8 +41,8 @@ def passing_bytes(setup: Setup, tokens: float) -> float:
 
 
 def logits_bytes(model: Architecture, kind: str, tokens: float) -> float:
-    """16 bytes a logit, as four float32 copies, of the tokens whose logits exist at a time (scope_lab.vocabulary)."""
-    return 16 * min(LOGITS_AT_A_TIME[kind], tokens * model.vocabulary)
+    """12 bytes a logit, as three float32 copies, of those that exist at a time (scope_lab.vocabulary)."""
+    return 12 * min(LOGITS_AT_A_TIME[kind], tokens * model.vocabulary)
 
 
 def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:

@@ -30,8 +30,8 @@ class BigramModel:
     def __init__(self, dtype=torch.float32):
         self.table_VV = torch.randn(V, V, generator=torch.Generator().manual_seed(3)).to(dtype)
 
-    def __call__(self, input_ids, attention_mask, position_ids, use_cache, logits_to_keep):
-        assert input_ids.shape == attention_mask.shape == position_ids.shape
+    def __call__(self, input_ids, attention_mask, position_ids, past_key_values, use_cache, logits_to_keep):
+        assert input_ids.shape == attention_mask.shape == position_ids.shape and past_key_values is None
         self.position_ids = position_ids
         return SimpleNamespace(logits=self.table_VV[input_ids][:, -logits_to_keep:])
 
@@ -59,7 +59,7 @@ def test_positions_count_from_the_first_real_token():
     attention_BL = torch.tensor([[0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]).bool()
     response_logprobs(model, tokens_BL, attention_BL, 2)
     assert model.position_ids[0, 2:5].tolist() == [0, 1, 2]
-    assert model.position_ids[1].tolist() == [0, 1, 2, 3, 4, 5]
+    assert model.position_ids[1].tolist() == [0, 1, 2, 3, 4], "the last token scores nothing, so it is not read"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -194,7 +194,7 @@ def test_what_a_model_does_to_its_logits_is_done_in_chunks_too(family, temperatu
     monkeypatch.setitem(vocabulary.LOGITS_AT_A_TIME, "cpu", 4 * 10)
     logp_BT = response_logprobs(model, tokens_BL, attention_BL, 5, temperature)
     torch.testing.assert_close(logp_BT, whole_BT, atol=1e-12, rtol=0)
-    assert (gradient(logp_BT) - expected).norm() < 1e-12 * expected.norm()
+    assert (gradient(logp_BT) - expected).norm() < 1e-6 * expected.norm()  # their norms are in single precision
     assert max(rows) == 4, "the logits were whole"
     again_BT = token_logprobs(model(tokens_BL).logits[:, 3:-1], tokens_BL[:, 4:], temperature)
     assert torch.equal(again_BT, whole_BT), "the model is as it was"

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from ..errors import InputError, RunStopped
 from ..logprobs import response_mask
 from ..models import stop_token_ids
+from ..prefix import prompt_cache
 from ..rollouts import Rollouts, Sampling, encode_prompts
 from ..tasks import Problem
 from . import OnFinished
@@ -250,19 +251,9 @@ def _shared_cache(model, prompts: Sequence[list[int]], pad_id: int) -> DynamicCa
     if len(distinct) == len(prompts) or max(map(len, distinct)) < 2:
         return None
     tokens_PW, attention_PW = _left_padded(distinct, pad_id, model.device)
-    position_PW = (attention_PW.cumsum(-1) - 1).clamp(min=0)
-    read = model.get_decoder()(
-        input_ids=tokens_PW[:, :-1],
-        attention_mask=attention_PW[:, :-1],
-        position_ids=position_PW[:, :-1],
-        use_cache=True,
-    )
-    cache = getattr(read, "past_key_values", None)
-    if not isinstance(cache, DynamicCache) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
-        return None
     place = {prompt: i for i, prompt in enumerate(distinct)}
-    cache.batch_select_indices(torch.tensor([place[tuple(prompt)] for prompt in prompts], device=model.device))
-    return cache
+    place_B = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=model.device)
+    return prompt_cache(model, tokens_PW, attention_PW, place_B)
 
 
 def pad_token_id(model, tokenizer) -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from scope_lab.hardware import describe
+from scope_lab.hardware import describe, peak_bytes, start_peak
 from scope_lab.vocabulary import chunked_logprobs, token_logprobs
 
 VOCABULARIES, LENGTHS, HIDDEN = (49_152, 151_936), (512, 2_048, 8_192), 512
@@ -61,22 +61,10 @@ def measure(way: str, vocabulary: int, length: int) -> dict:
     seconds = time.process_time() - started
     return {
         "seconds": round(seconds, 2),
-        "megabytes": round(memory_mb("VmHWM") - before),
+        "megabytes": round((peak_bytes() - before) / 2**20),
         "sum": logp_N.sum().item(),
         "norm": float(head.weight.grad.norm()),
     }
-
-
-def start_peak() -> float:
-    """Resident megabytes now, from which on the peak counts (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return memory_mb("VmRSS")
-
-
-def memory_mb(name: str) -> float:
-    """Of this process: VmRSS, or VmHWM, its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def free_mb() -> float:
@@ -92,7 +80,8 @@ def compare(vocabulary: int, length: int) -> dict:
     if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
         ways = tuple(way for way in ways if way != "torch")
     for way in ways:
-        command = [sys.executable, __file__, "--case", way, str(vocabulary), str(length)]
+        # -P: a script beside this one is named like the library trl
+        command = [sys.executable, "-P", __file__, "--case", way, str(vocabulary), str(length)]
         row[way] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     for name in ("sum", "norm"):
         values = [row[way].pop(name) for way in ways]
