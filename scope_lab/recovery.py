@@ -20,6 +20,7 @@ from .errors import InputError
 from .recovery_table import quartiles
 from .rollouts import Rollouts
 from .tasks import Task, Verdict
+from .tasks.verification import Verifier
 from .teachers import Teacher
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -148,14 +149,18 @@ def recover(
     )
     counts = np.zeros((len(starts), 3), dtype=int)
     ends = (written.mask_BT.sum(-1) - written.ended_B.long()).tolist()
-    for k, j in enumerate(jobs):
-        if not written.ended_B[k]:
-            counts[j, 2] += 1
-            continue
-        # Prefix and completion are decoded together: a word may have been cut in two.
-        response = tokenizer.decode(prefixes[j] + written.tokens_BT[k, : ends[k]].tolist())
-        verdict = task.verify(wrong.problems[starts[j][1]], response).verdict
-        counts[j] += (verdict == Verdict.CORRECT, verdict == Verdict.UNKNOWN, False)
+    with Verifier(task) as verifier:
+        judged = []
+        for k, j in enumerate(jobs):
+            if not written.ended_B[k]:
+                counts[j, 2] += 1
+                continue
+            # Prefix and completion are decoded together: a word may have been cut in two.
+            response = tokenizer.decode(prefixes[j] + written.tokens_BT[k, : ends[k]].tolist())
+            judged.append((j, verifier.submit(wrong.problems[starts[j][1]], response)))
+        for j, future in judged:
+            verdict = future.result().verdict
+            counts[j] += (verdict == Verdict.CORRECT, verdict == Verdict.UNKNOWN, False)
     frame["completions"] = completions
     frame[["recovered", "unknown", "truncated"]] = counts
     return frame

@@ -33,6 +33,8 @@ from .worker import judged
 
 TIMEOUT = 3.0  # CPU seconds of a call
 WAIT = 4  # a call's seconds on the wall, as a multiple of its CPU seconds
+GRACE = 1.0  # seconds on the wall after which a process that did not end itself is ended
+CLOCKS = (-signal.SIGPROF, -signal.SIGALRM)  # what a worker says of a child that ran out of time
 PACKAGE = Path(__file__).resolve().parents[2]
 
 Judge = Callable[[Problem, str], Verification]
@@ -147,7 +149,7 @@ class Process:
             self._start()
         try:
             self.connection.send((problem, response))
-            if not self.connection.poll(WAIT * self.timeout):
+            if not self.connection.poll(WAIT * self.timeout + GRACE):
                 self.end()
                 return Verification(Verdict.UNKNOWN, "timed out")
             found = self.connection.recv()
@@ -156,7 +158,7 @@ class Process:
             return Verification(Verdict.UNKNOWN, "crashed")
         if isinstance(found, Verification):
             return found
-        return Verification(Verdict.UNKNOWN, "timed out" if found == -signal.SIGPROF else "crashed")
+        return Verification(Verdict.UNKNOWN, "timed out" if found in CLOCKS else "crashed")
 
     def stop(self) -> None:
         """From any thread: whatever it does ends at once."""
@@ -184,7 +186,7 @@ class Process:
             )
         self.connection = Connection(os.dup(self.socket.fileno()))
         try:
-            self.connection.send(([*sys.path, os.getcwd()], pickled, self.timeout))
+            self.connection.send(([*sys.path, os.getcwd()], pickled, self.timeout, WAIT * self.timeout))
             trouble = self.connection.recv()
         except (EOFError, OSError):
             trouble = "the process ended"

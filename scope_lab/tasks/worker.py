@@ -2,7 +2,8 @@
 
 It imports the task once and nothing else of size (no torch), then forks a child that does the work, and another one
 whenever that child dies: a replacement costs milliseconds. Forking is safe here, in a process with one thread. The
-kernel keeps the clock: past its CPU seconds a child is killed by SIGPROF, in the middle of a long multiplication too.
+kernel keeps both clocks: past its CPU seconds a child is killed by SIGPROF, past its seconds on the wall by SIGALRM, in
+the middle of a long multiplication too.
 The socket FD is the worker's life: when the other end closes, by intention or because its process was killed, all ends.
 """
 
@@ -29,7 +30,7 @@ def judged(task: Task, problem: Problem, response: str) -> Verification:
         return Verification(Verdict.UNKNOWN, type(error).__name__)
 
 
-def work(connection: Connection, task: Task, cpu_seconds: float) -> None:
+def work(connection: Connection, task: Task, cpu_seconds: float, wall_seconds: float) -> None:
     """In the child: a verification for each (problem, response), until the other end closes."""
     while True:
         try:
@@ -37,12 +38,14 @@ def work(connection: Connection, task: Task, cpu_seconds: float) -> None:
         except (EOFError, ConnectionResetError):
             return
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+        signal.setitimer(signal.ITIMER_REAL, wall_seconds)
         found = judged(task, problem, response)
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(found)
 
 
-def supervise(connection: Connection, task: Task, cpu_seconds: float) -> None:
+def supervise(connection: Connection, task: Task, cpu_seconds: float, wall_seconds: float) -> None:
     """Keep one child at work; say how each died, as the negative number of its signal or its exit code."""
     child_ended, child_ends = os.pipe()
     os.set_blocking(child_ends, False)
@@ -58,7 +61,7 @@ def supervise(connection: Connection, task: Task, cpu_seconds: float) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setpgid(0, 0)
             try:
-                work(connection, task, cpu_seconds)
+                work(connection, task, cpu_seconds, wall_seconds)
             finally:
                 os._exit(0)
         with contextlib.suppress(OSError):  # the child may have done so, and even have ended
@@ -80,9 +83,10 @@ def supervise(connection: Connection, task: Task, cpu_seconds: float) -> None:
 
 def main(fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other end's business
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    for clock in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(clock, signal.SIG_DFL)
     connection = Connection(fd)
-    path, pickled, cpu_seconds = connection.recv()
+    path, pickled, cpu_seconds, wall_seconds = connection.recv()
     sys.path[:] = path
     try:
         task = pickle.loads(pickled)
@@ -95,7 +99,7 @@ def main(fd: int) -> None:
     limits = [limit for limit in (MEMORY, soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
     gc.freeze()
-    supervise(connection, task, cpu_seconds)
+    supervise(connection, task, cpu_seconds, wall_seconds)
 
 
 if __name__ == "__main__":
