@@ -94,7 +94,7 @@ def run_suite(parsed) -> None:
 
     if parsed.suite not in SUITES:
         raise InputError(f"suite: found {parsed.suite!r}, accepted {', '.join(SUITES)}")
-    for flag in ("pair", "task"):
+    for flag in ("pair", "task", "verifier"):
         if getattr(parsed, flag) is not None:
             raise InputError(f"{flag}: has no effect with --suite; leave it out")
     if not parsed.model or not parsed.out:
