@@ -101,14 +101,16 @@ def microbatch_backward(
     accelerator.backward(loss * scale)
     distilled_BT = mask_BT & (distill_B != 0)[:, None]
     ratio_BT = torch.where(distilled_BT, now_BT - teacher_logp_BT, 0.0)
-    return {
-        "loss": loss.item(),
-        "student_path_loss": masked_mean(-reward_B[:, None] * now_BT, mask_BT, 1.0).item(),
-        "teacher_path_loss": (distill_B[:, None] * ratio_BT).sum().item(),
-        "sampler_gap": (now_BT - sampled_logp_BT).abs()[mask_BT].nan_to_num().max().item(),
-        "ratio_sum": ratio_BT.sum().item(),
-        "ratio_count": int(distilled_BT.sum()),
+    found = {
+        "loss": loss.detach(),
+        "student_path_loss": masked_mean(-reward_B[:, None] * now_BT, mask_BT, 1.0),
+        "teacher_path_loss": (distill_B[:, None] * ratio_BT).sum(),
+        "sampler_gap": torch.where(mask_BT, now_BT - sampled_logp_BT, 0.0).abs().nan_to_num().max(),
+        "ratio_sum": ratio_BT.sum(),
+        "ratio_count": distilled_BT.sum(),
     }
+    # One wait for the device, not one a number.
+    return dict(zip(found, torch.stack([x.double() for x in found.values()]).tolist(), strict=True))
 
 
 def summarise(parts: list[dict]) -> dict:

@@ -1,0 +1,73 @@
+"""README's short table of what was measured, from the JSON that the benches in tests/bench write."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from .markdown import table
+
+
+def bench_text(folder: str | Path) -> str:
+    """The table in Markdown, a row a bench whose file is there: what, measured, wanted, by which command.
+
+    folder  data/bench: NAME.json of tests/bench/NAME.py; a file that is absent has no row
+    """
+    folder, rows = Path(folder), []
+    for name, read in READERS.items():
+        if (folder / f"{name}.json").is_file():
+            found = read(json.loads((folder / f"{name}.json").read_text()))
+            rows += [[what, measured, wanted, f"`python tests/bench/{name}.py`"] for what, measured, wanted in found]
+    return "\n".join(table(["what", "measured", "wanted", "by"], rows)).rstrip()
+
+
+Rows = list[tuple[str, str, str]]
+
+
+def _weights(found: dict) -> Rows:
+    what = f"weights of {found['rollouts']:,} rollouts, one thread"
+    return [(what, f"{found['median_ms']:.1f} ms", f"≤ {found['target_ms']} ms")]
+
+
+def _logprobs(found: dict) -> Rows:
+    """The longest case of the largest vocabulary whose whole logits fitted."""
+    case = max((c for c in found["cases"] if "whole" in c), key=lambda c: (c["vocabulary"], c["tokens"]))
+    ours = case["chunked"]
+    what = f"log-probs of {case['tokens']:,} tokens, {case['vocabulary']:,} entries, beside whole logits"
+    measured = f"{ours['megabytes_ratio']:.0%} of the memory, {ours['seconds_ratio']:.2f} × the time"
+    return [(what, measured, f"≤ {found['target_megabytes_ratio'][str(case['vocabulary'])]:.0%} of the memory")]
+
+
+def _trl(found: dict) -> Rows:
+    rows = []
+    for result in found["results"]:
+        best, usual = (result["scope_over"][name] for name in ("trl-grpo", "trl-grpo-defaults"))
+        measured = f"{best['seconds_ratio']:.2f} × the time, {best['peak_ratio']:.2f} × the memory"
+        measured += f"; with its default batching {usual['seconds_ratio']:.2f} × and {usual['peak_ratio']:.2f} ×"
+        target = result["target_over_trl_grpo"]
+        wanted = f"≤ {target['seconds_ratio']:g} × the time" + (
+            f", ≤ {target['peak_ratio']:g} × the memory" if "peak_ratio" in target else ""
+        )
+        what = f"SCOPE step beside TRL's GRPO step, {result['pair']}, {result['precision']}, CPU"
+        rows.append((what, measured, wanted))
+    return rows
+
+
+def _gpu(found: dict) -> Rows:
+    parts, wanted = found["parts"], found["target_utilisation"]
+    return [
+        (
+            f"{name} on {found['hardware']['device']}",
+            f"{parts[name]['utilisation']:.0%} of its bfloat16 rate",
+            f"≥ {wanted[name]:.0%}",
+        )
+        for name in wanted
+        if "utilisation" in parts.get(name, {})
+    ]
+
+
+READERS: dict[str, Callable[[dict], Rows]] = {
+    "weights": _weights,
+    "logprobs": _logprobs,
+    "trl": _trl,
+    "gpu": _gpu,
+}
