@@ -200,9 +200,9 @@ def sympy_prints(text: str) -> list[tuple[str, str]]:
     """A formula as sympy prints it: as it stands, expanded, factored, over one denominator."""
     import sympy
 
-    from scope_lab.tasks.math_answers import _parsed
+    from scope_lab.tasks.formulas import parsed
 
-    expression = _parsed(tidy(text))
+    expression = parsed(tidy(text))
     if not isinstance(expression, sympy.Expr) or expression.has(sympy.Integral, sympy.Sum, sympy.Limit, sympy.Float):
         return []
     if any(

@@ -85,6 +85,8 @@ def test_the_last_complete_box_is_read(response, content):
         ("y = 2x + 3", "2x+3"),
         ("\\text{even}", "\\mathrm{even}"),
         ("033", "33"),
+        ("R^2 - r^2", "(R-r)(R+r)"),
+        ("\\pi (R + r)", "\\pi R + r\\pi"),
     ],
 )
 def test_the_same_answer_is_correct(reference, text):
@@ -112,6 +114,10 @@ def test_the_same_answer_is_correct(reference, text):
         ("\\frac{1}{2} h", "\\frac{1}{2}"),
         ("3x", "3"),
         ("x = 1", "y = 1"),
+        ("R^2 - r^2", "0"),
+        ("R - r", "r - R"),
+        ("\\frac{V_{0}}{v_{0}}", "\\frac{v_{0}}{V_{0}}"),
+        ("2 R", "2 r"),
         ("5", ""),
         ("5", "5 \\text{ or } 6"),
         ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 3 \\end{pmatrix}"),

@@ -5,19 +5,15 @@ formula. Collections are compared piece by piece; formulas by math-verify, which
 only slow part, and the only one that can hang: `scope_lab.tasks.verification` puts it into a process with a clock.
 """
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 from .base import Verdict, Verification
+from .formulas import by_math_verify
 from .latex import MAX_ANSWER, boxed, key, split, tidy, unwrapped
-from .quantities import Quantity, near, read_quantity, same_quantity
-
-for library in ("math_verify", "latex2sympy2_extended"):
-    logging.getLogger(library).setLevel(logging.CRITICAL)  # that its own clock is off, that an answer cannot be parsed
+from .quantities import Quantity, read_quantity, same_quantity
 
 MAX_PIECES, MAX_DEPTH = 60, 6
 
@@ -262,52 +258,6 @@ def _may_match(wanted: Many, given: Many) -> bool:
 
 def all_same(pairs, formulas) -> bool:
     return all(same(a, b, formulas) for a, b in pairs)
-
-
-def by_math_verify(wanted: str, given: str) -> bool | None:
-    """Two formulas, parsed and compared by math-verify; None where it cannot parse `wanted`. May take for ever."""
-    reference, answer = _parsed(wanted), _parsed(given)
-    if reference is None:
-        return None
-    if answer is None:
-        return False
-    from math_verify import verify
-
-    if (exact := _constant(reference)) is not None and (number := read_quantity(given)) and number.step:
-        return any(near(exact, None, 0, value, number.step, number.digits) for value in number.values)
-    if (exact := _constant(answer)) is not None and (number := read_quantity(wanted)) and number.step:
-        return near(number.value, number.step, number.digits, exact, None, 0)
-    return bool(verify(reference, answer, timeout_seconds=None, allow_set_relation_comp=True))
-
-
-@lru_cache(maxsize=512)
-def _parsed(latex: str):
-    """The formula as sympy has it; None where math-verify cannot read it. Units are gone already, and a lone h is a
-    variable: math-verify would drop it as hours."""
-    from math_verify import parse
-    from math_verify.parser import LatexExtractionConfig, NormalizationConfig
-
-    latex = re.sub(r"(?<=[\d}])i(?![a-zA-Z])", " i", latex)  # 2i is complex to math-verify only as 2 i
-    spelling = NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
-    )
-    found = parse(
-        f"${latex}$",
-        [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=spelling)],
-        fallback_mode="no_fallback",
-        parsing_timeout=None,  # the clock is the process's
-    )
-    return found[0] if found else None
-
-
-def _constant(expression) -> Fraction | None:
-    """The value of a real number without variables that is not rational, to 30 digits."""
-    from sympy import Expr
-
-    if not isinstance(expression, Expr) or expression.free_symbols or not expression.is_real:
-        return None
-    value = expression.evalf(30)
-    return Fraction(str(value)) if value.is_Float and abs(value) < 1e30 else None
 
 
 def _undecided(wanted: str, given: str) -> bool | None:
