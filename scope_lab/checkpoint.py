@@ -39,6 +39,7 @@ Weights = dict[str, torch.Tensor] | None
 # Settings that may differ when a run goes on: they do not change what a step computes.
 FREE = {
     "out", "steps", "checkpoint_every", "keep_checkpoints", "trackers", "eval_every", "device", "sequences_per_batch",
+    "teacher_servers", "teacher_timeout", "teacher_concurrency", "teacher_failure_limit",
     "skipped_limit",
 }  # fmt: skip
 LOCK = ".lock"  # held by the process that trains in the folder

@@ -38,6 +38,8 @@ POSITIVE = (
     "eval_samples",
     "eval_temperature",
     "keep_checkpoints",
+    "teacher_timeout",
+    "teacher_concurrency",
     "skipped_limit",
 )
 NOT_NEGATIVE = (
@@ -85,6 +87,15 @@ class ScopeConfig:
     clip: float | None = setting(None, "method", "PPO's clip of the ratio; inert at one update a batch")
     kl_coef: float = setting(0.0, "method", "reverse KL to the starting student, as a second teacher on every token")
     truncated: str = setting("incorrect", "method", "verdict of a response without EOS", ("incorrect", "unknown"))
+
+    teacher_servers: str = setting(
+        "", "teacher servers", "comma-separated addresses of vLLM servers that serve the teacher; temperature 1 alone"
+    )
+    teacher_timeout: float = setting(60.0, "teacher servers", "seconds for one answer; a failed one is asked for again")
+    teacher_concurrency: int = setting(32, "teacher servers", "rollouts asked about at a time, at each server")
+    teacher_failure_limit: float = setting(
+        0.1, "teacher servers", "share of rollouts without a usable number from any teacher, above which a run stops"
+    )
 
     steps: int = setting(100, "loop", "optimizer steps on fresh rollouts")
     prompts_per_step: int = setting(256, "loop", "P")
@@ -158,6 +169,8 @@ class ScopeConfig:
         for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: found {getattr(self, name)}, accepted 0 or more")
+        if not 0 <= self.teacher_failure_limit <= 1:
+            raise InputError(f"teacher_failure_limit: found {self.teacher_failure_limit}, accepted 0 to 1")
         for name in ("top_p", "eval_top_p", "ess_fraction"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, accepted above 0 and at most 1")
@@ -180,7 +193,9 @@ class ScopeConfig:
             raise InputError(f"out: found {shown(self.out)}, accepted a folder's name")
         if self.pair is not None and self.pair not in PAIRS:
             raise InputError(f"pair: found {shown(self.pair)}, accepted {', '.join(PAIRS)}, or set student and teacher")
-        if self.pair is None and not (self.student and (self.teacher or not METHODS[self.method].needs_teacher)):
+        self._check_teacher_servers()
+        has_teacher = self.teacher or self.teacher_servers or not METHODS[self.method].needs_teacher
+        if self.pair is None and not (self.student and has_teacher):
             raise InputError("pair: set pair, or both student and teacher")
         if self.task is None:
             if self.pair is None:
@@ -191,9 +206,17 @@ class ScopeConfig:
             raise InputError(f"trackers: found {', '.join(sorted(unknown))}, accepted {', '.join(sorted(known))}")
         return self
 
+    def _check_teacher_servers(self) -> None:
+        if not self.teacher_servers:
+            return
+        if not self.spec.reads_teacher:
+            raise InputError(f"teacher_servers: method {self.method} asks no server for log-probs; leave it out")
+        if self.spec.same_temperature:
+            check_server_temperature(self.logprob_temperature or self.temperature)
+
     @property
     def tracker_names(self) -> list[str]:
-        return [name.strip() for name in self.trackers.split(",") if name.strip()]
+        return split_list(self.trackers)
 
     def learning_rate_at(self, step: int) -> float:
         """Of the update after `step` updates: linear warm-up, then constant or a cosine to 0 at the last step."""
@@ -206,6 +229,19 @@ class ScopeConfig:
 
     def save(self, path: Path) -> None:
         write_text(path, yaml.safe_dump(asdict(self), sort_keys=False))
+
+
+def check_server_temperature(temperature: float) -> None:
+    if temperature != 1:
+        raise InputError(
+            f"logprob_temperature: found {temperature:g} (default: temperature), accepted 1 with teacher_servers: "
+            "a vLLM server gives log-probs of the logits as they are"
+        )
+
+
+def split_list(text: str) -> list[str]:
+    """Items of a comma-separated setting."""
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def read_value(name: str, value: Any) -> Any:

@@ -30,6 +30,8 @@ from .tasks import Problem, Task, load_task
 from .tasks.own import with_verifier
 from .teachers import LocalTeacher, Teacher
 from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
+from .teachers.limit import FailureLimit
+from .teachers.vllm import ServerTeacher, teacher_behind_servers
 from .update import Batch, update_policy
 
 
@@ -90,6 +92,7 @@ class ScopeTrainer:
         self.task = with_verifier(task or load_task(config.task or ""), config.verifier, config.verifier_threshold)
         self.folder = RunFolder(config.out, config, resume) if config.out else None
         torch.manual_seed(config.seed)  # for adapters, the only random weights
+        teacher = teacher or teacher_behind_servers(config)
         shared = adapter_of_the_same_base(config) if pair is None and teacher is None else None
         self.pair = pair or load_pair(
             config.pair,
@@ -101,6 +104,8 @@ class ScopeTrainer:
             allow_mismatch=config.allow_mismatch,
             with_teacher=teacher is None and self.spec.needs_teacher and not shared,
         )
+        if isinstance(teacher, ServerTeacher):
+            teacher.check(self.pair.tokenizer, config.allow_mismatch)
         student = self.pair.student
         reference = copy.deepcopy(student) if config.kl_coef else None
         if config.lora_rank:
@@ -117,6 +122,7 @@ class ScopeTrainer:
         if teacher is None and self.pair.teacher is not None:
             self.teacher = LocalTeacher(self.pair.teacher, self.pair.teacher_name)
         self.reference = LocalTeacher(reference, "starting student") if reference else None
+        self.failure_limit = FailureLimit(config.teacher_failure_limit)
         self.problems = self._training_problems()
         self.held_out = (
             self.task.problems(config.eval_split, config.eval_problems, seed=0) if config.eval_problems else []
@@ -180,6 +186,7 @@ class ScopeTrainer:
         """One batch of fresh rollouts, from prompts to an updated student. Returns the step's metrics."""
         clock = Stopwatch()
         rollouts, usable_B, reference_logp_BT = self.fresh_batch(clock)
+        scored, failed = self._teacher_counts(rollouts, usable_B)
         coefficients = self.coefficients(rollouts, usable_B)
         batch = Batch(rollouts, coefficients, usable_B, reference_logp_BT)
         learning_rate = self.config.learning_rate_at(self.step)
@@ -192,8 +199,7 @@ class ScopeTrainer:
         self.step += 1
         metrics = {"step": self.step, **step_metrics(rollouts, coefficients, usable_B), **updated, **clock.seconds}
         metrics["learning_rate"] = learning_rate
-        metrics["teacher_scored"] = int((~rollouts.teacher_nll_B.isnan()).sum())
-        metrics["teacher_failed"] = int((rollouts.known_B & ~usable_B).sum())
+        metrics["teacher_scored"], metrics["teacher_failed"] = scored, failed
         metrics["tokens_per_second"] = metrics["response_tokens"] / metrics["seconds"]
         self.last_batch = batch
         if updated["skipped_updates"]:
@@ -355,6 +361,25 @@ class ScopeTrainer:
             if self.ranks.is_main:
                 keep = self.config.keep_checkpoints
                 self.folder.save(self.step, self.unwrapped, self.tokenizer, optimizer_state, keep, weights)
+
+    def _teacher_counts(self, rollouts: Rollouts, usable_B: Tensor) -> tuple[int, int]:
+        """Rollouts that the teacher scored, and those that it failed on; RunStopped where these are too many."""
+        scored_B = ~rollouts.teacher_nll_B.isnan()
+        failed_B = ~usable_B & (rollouts.known_B | (self.spec.baseline in ("opd", "kd")))
+        scored, failed = int(scored_B.sum()), int(failed_B.sum())
+        try:
+            asked = int((scored_B | failed_B).sum())
+            self.failure_limit.count(asked, failed, getattr(self.teacher, "faults", None))
+        except RunStopped as stop:
+            self._save_and_stop(stop)
+        return scored, failed
+
+    def _save_and_stop(self, stop: RunStopped) -> None:
+        """End the run before a step's update; what was done so far is saved. Every rank calls it."""
+        self.save_checkpoint()
+        saved = f"; {self.folder.path} is saved at step {self.step}, --resume goes on from there" if self.folder else ""
+        with self.ranks.same_fate():
+            raise RunStopped(f"{stop}{saved}")
 
     def _stop_where_nothing_is_learned(self) -> None:
         """RunStopped, with a checkpoint, after `skipped_limit` steps in a row whose update was left out."""
