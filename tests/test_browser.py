@@ -25,6 +25,7 @@ SHOWN = {
     "06_train_scope": {"LiveCurves": "The curves of|Training over", "RunExplorer": ".*, means of the first and last"},
     "08_paper_and_code": {"DeparturePanel": r"τ = [\d.]+, "},
     "09_your_own_pair": {"CostCalculator": r" s a step .*Fullest in"},
+    "10_other_domains": {"VerifierPanel": r"Cosine of the step to the true one: [\d.]+"},
 }
 WATCH_RUNS = [
     "from scope_lab.diversity import recorded_runs\n"

@@ -13,6 +13,7 @@ import pytest
 from test_plots import make_rollouts
 from test_plots_training import make_recorded
 from test_reference import step  # noqa: F401  (a fixture)
+from test_verifier_lesson import noise  # noqa: F401  (a fixture)
 
 from scope_lab import widgets
 from scope_lab.diversity import recorded_runs
@@ -28,6 +29,7 @@ from scope_lab.widgets import (
     RolloutBrowser,
     RunExplorer,
     TauExplorer,
+    VerifierPanel,
 )
 
 
@@ -45,14 +47,18 @@ MAKERS = {
     RunExplorer: lambda: RunExplorer(recorded_runs(DATA / "runs")),
     CostCalculator: CostCalculator,
 }
-NAMES = [*(kind.__name__ for kind in MAKERS), DeparturePanel.__name__]
+NAMES = [*(kind.__name__ for kind in MAKERS), DeparturePanel.__name__, VerifierPanel.__name__]
 
 
 @pytest.fixture(scope="module")
-def make(step):  # noqa: F811
+def make(step, noise):  # noqa: F811
     """Makes a new panel by the name of its class."""
     makers = {kind.__name__: maker for kind, maker in MAKERS.items()}
-    return {**makers, "DeparturePanel": lambda: DeparturePanel(step)}
+    return {
+        **makers,
+        "DeparturePanel": lambda: DeparturePanel(step),
+        "VerifierPanel": lambda: VerifierPanel(noise),
+    }
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,15 @@ pair, task = load_pair("countdown", device="cpu"), load_task("countdown")
 teacher, problems = LocalTeacher(pair.teacher, "countdown-teacher"), task.problems("train", 12, seed=3)
 sampled = real_step(pair.student, pair.tokenizer, task, problems, 16, teacher, temperature=0.6, seed=0)
 """
+NOISE = (
+    RECORDED
+    + """\
+from scope_lab.models import load_model, load_tokenizer
+from scope_lab.verdict_noise import NoisyVerdicts
+student, tokenizer = load_model("countdown-student", device="cpu"), load_tokenizer("countdown-student")
+rollouts = Rollouts.load(file, tokenizer).select([i for i in range(12 * 32) if i % 32 < 8])
+"""
+)
 # One entry a widget. Sliders are counted from 0 in the order of the page.
 CASES = {
     "TauExplorer": Case(
@@ -135,5 +144,10 @@ CASES = {
             for device in ("a100-80", "a100-40", "rtx-4090", "l4", "laptop")
             for press in (Press("device", "button", device, "Enter"), *slider("longest", 1, 3), *slider("wrong", 2, 4))
         ],
+    ),
+    "VerifierPanel": Case(
+        "one step of 96 rollouts, 8 a prompt, with every rollout's gradient on either path",
+        NOISE + "from scope_lab.widgets import VerifierPanel\nVerifierPanel(NoisyVerdicts(student, rollouts))",
+        turns(3, Press("false positives", "slider", 1, "ArrowRight"), slider("false negatives", 0, 3)),
     ),
 }

@@ -9,6 +9,7 @@ from .perplexity import equal_length_bonus, reference_weights, response_perplexi
 from .reference import cosine, mean_one, path_balance, weights_without_failed_calls
 from .routing import chance_of_a_mixed_group, count_kinds, group_relative_reward, route
 from .training import clipped_gradient, optimizer_step, prompts_of_step, teacher_rows
+from .verifier import verifier_errors, wrong_among_reinforced
 from .weights import (
     effective_rollouts,
     student_path_weights,
@@ -58,5 +59,7 @@ __all__ = [
     "teacher_rows",
     "training_bytes",
     "unbiased_pass_at_k",
+    "verifier_errors",
     "weights_without_failed_calls",
+    "wrong_among_reinforced",
 ]

@@ -39,6 +39,7 @@ from .routing import (
     plot_pushes,
 )
 from .training import alt_history, alt_metric, plot_history, plot_metric
+from .verifier import alt_error_rates, alt_noise, plot_error_rates, plot_noise
 from .weights import (
     alt_effective_sample_size,
     alt_flow,
@@ -64,6 +65,7 @@ __all__ = [
     "alt_effective_sample_size",
     "alt_effects",
     "alt_entropies",
+    "alt_error_rates",
     "alt_estimator_bias",
     "alt_flow",
     "alt_forest",
@@ -76,6 +78,7 @@ __all__ = [
     "alt_length_effect",
     "alt_methods",
     "alt_metric",
+    "alt_noise",
     "alt_packing",
     "alt_pass_at_k",
     "alt_perplexities",
@@ -101,6 +104,7 @@ __all__ = [
     "plot_effective_sample_size",
     "plot_effects",
     "plot_entropies",
+    "plot_error_rates",
     "plot_estimator_bias",
     "plot_flow",
     "plot_forest",
@@ -113,6 +117,7 @@ __all__ = [
     "plot_length_effect",
     "plot_methods",
     "plot_metric",
+    "plot_noise",
     "plot_packing",
     "plot_pass_at_k",
     "plot_perplexities",

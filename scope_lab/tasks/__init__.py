@@ -19,6 +19,7 @@ def load_task(name: str) -> Task:
     countdown:FILE.jsonl                        countdown problems from a file, judged by the countdown verifier
     math:NAME, math:FILE.jsonl, math:hub:…      mathematics, judged by the boxed answer (tasks/math.py)
     gym:NAME, gym:NAME:KEY=VALUE,…              any task of reasoning-gym (tasks/gym.py)
+    formula                                     a Python formula for a sequence, tested in the sandbox
     grid_path                                   its shortest_path on small grids, in a form for small models
     """
     domain, _, detail = name.partition(":")
@@ -35,6 +36,10 @@ def load_task(name: str) -> Task:
         from .gym import Gym
 
         return Gym(detail)
+    elif name == "formula":
+        from .formula import Formula
+
+        return Formula()
     elif name == "grid_path":
         from .grid_path import GridPath
 
@@ -47,5 +52,5 @@ def load_task(name: str) -> Task:
     choices = ", ".join(choice.removesuffix(":standard") for choice in generated)
     raise InputError(
         f"task: found {shown(name)}{did_you_mean(name, ['countdown', 'grid_path', *generated])}, "
-        f"accepted {choices}, grid_path, gym:NAME, math:NAME, FILE.jsonl or countdown:FILE.jsonl"
+        f"accepted {choices}, formula, grid_path, gym:NAME, math:NAME, FILE.jsonl or countdown:FILE.jsonl"
     )

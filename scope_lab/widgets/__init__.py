@@ -7,6 +7,7 @@ from .pass_at_k import PassAtKExplorer
 from .reference import DeparturePanel
 from .tau import TAUS, TauExplorer
 from .training import LiveCurves, RunExplorer
+from .verifier import VerifierPanel
 
 __all__ = [
     "TAUS",
@@ -19,4 +20,5 @@ __all__ = [
     "RolloutBrowser",
     "RunExplorer",
     "TauExplorer",
+    "VerifierPanel",
 ]
