@@ -141,6 +141,9 @@ class RunFolder:
                     torch.save(optimizer_state, file)
                 sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
                 (folder / "state.json").write_text(json.dumps({"step": step, "files": sizes}))
+        self._prune(keep)
+
+    def _prune(self, keep: int) -> None:
         for old in self.finished()[:-keep]:
             remove_folder(old)
 
@@ -199,6 +202,7 @@ class RunFolder:
             step = checkpoint_step(newest) or 0
         if not tidies:
             return step
+        self._prune(self.config.keep_checkpoints)  # a kill may have come between a save and this
         kept = [json.dumps(metrics) for metrics in self.history() if metrics["step"] <= step]
         if len(kept) != step:
             tqdm.write(f"resume: {self.metrics} has {len(kept)} lines of the first {step} steps")
