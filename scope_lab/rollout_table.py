@@ -1,5 +1,6 @@
 """Rollouts as a table, a row a rollout: what `Rollouts.save` writes as parquet and `Rollouts.load` reads."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def to_frame(rollouts: Rollouts, tokenizer) -> pd.DataFrame:
     """A row a rollout, with the columns of `data/rollouts/*.parquet` (data/README.md)."""
     rows: list[dict[str, Any]] = []
     counts: dict[int, int] = {}
+    decoded = cache(lambda token: tokenizer.decode([token]))
     lengths = rollouts.length_B.tolist()
     for i, (group, length) in enumerate(zip(rollouts.group_B.tolist(), lengths, strict=True)):
         problem, ids = rollouts.problems[group], rollouts.tokens_BT[i, :length].tolist()
@@ -54,7 +56,7 @@ def to_frame(rollouts: Rollouts, tokenizer) -> pd.DataFrame:
                 "verdict": str(rollouts.verifications[i].verdict) if rollouts.verifications else "unknown",
                 "finish_reason": rollouts.finish_reason[i],
                 "token_ids": np.array(ids, dtype=np.int32),
-                "tokens": [tokenizer.decode([token]) for token in ids],
+                "tokens": [decoded(token) for token in ids],
                 "student_logp": rollouts.student_logp_BT[i, :length].numpy().astype(np.float32),
                 "teacher_logp": None if np.isnan(teacher_logp).any() else teacher_logp.astype(np.float32),
                 "student": rollouts.student,

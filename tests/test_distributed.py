@@ -5,6 +5,8 @@ distributed_cases.py says what is run in each process. Launched as a user launch
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +22,8 @@ from safetensors.torch import load_file
 from test_trainer import without_times
 
 from scope_lab import ScopeTrainer
-from scope_lab.config import build_config
+from scope_lab.cli import build_parser
+from scope_lab.config import RECIPES, build_config
 from scope_lab.distributed import Ranks, joined
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
@@ -186,3 +189,16 @@ def test_joined_is_the_inverse_of_select(rollouts):
     assert torch.equal(again.student_logp_BT.nan_to_num(), rollouts.student_logp_BT.nan_to_num())
     assert again.responses == rollouts.responses and again.problems == rollouts.problems
     assert again.prompt_tokens == rollouts.prompt_tokens
+
+
+@pytest.mark.parametrize("recipe", ["eight_gpus", "several_nodes"])
+def test_a_recipes_launch_line_starts_it(recipe):
+    said = " ".join(line.lstrip("# ") for line in (RECIPES / f"{recipe}.yaml").read_text().splitlines())
+    (line,) = re.findall(r"accelerate launch (.+? --out \S+)", said)
+    options, words = line.split(" -m scope_lab ")
+    assert shlex.split(options)[:3] == WAYS["fsdp2"]
+    parsed = build_parser().parse_args(shlex.split(words))
+    settings = {key[4:]: value for key, value in vars(parsed).items() if key.startswith("set_")}
+    assert parsed.recipe == recipe
+    settings.pop("teacher_servers", None)  # its value is a placeholder
+    assert build_config(recipe, settings).out
