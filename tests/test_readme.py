@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scope_lab.bench_table import bench_text
 from scope_lab.cli import build_parser
 from scope_lab.config import build_config
 from scope_lab.headline import headline_runs, headline_text
@@ -30,6 +31,7 @@ PARTS = {
     "results": partial(results_table, "countdown"),
     "words": partial(results_table, "smollm2"),
     "glossary": glossary_table,
+    "bench": partial(bench_text, ROOT / "data" / "bench"),
 }
 
 

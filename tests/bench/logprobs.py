@@ -30,6 +30,7 @@ from scope_lab.vocabulary import chunked_logprobs, token_logprobs
 VOCABULARIES, LENGTHS, HIDDEN = (49_152, 151_936), (512, 2_048, 8_192), 512
 TARGET = 0.10  # of the memory of whole logits, at the larger vocabulary
 WAYS = ("whole", "chunked", "torch", "trl")
+TORCH_AT_MOST = 2**27  # logits: its chunks on a CPU are so small that more takes minutes
 COPIES = 3  # float32 tensors of (T, V) that whole logits need at once: an estimate, to leave out what cannot fit
 
 
@@ -77,7 +78,7 @@ def compare(vocabulary: int, length: int) -> dict:
     row: dict = {"vocabulary": vocabulary, "tokens": length}
     needed = COPIES * length * vocabulary * 4 / 2**20
     ways = WAYS if needed < 0.8 * free_mb() else WAYS[1:]
-    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+    if length * vocabulary > TORCH_AT_MOST or not hasattr(torch.nn, "LinearCrossEntropyOptions"):
         ways = tuple(way for way in ways if way != "torch")
     for way in ways:
         # -P: a script beside this one is named like the library trl
