@@ -328,7 +328,12 @@ COMMANDS: list[tuple[str, Make, str, str]] = [
     ("plan on a toaster", None, "plan --pair countdown --on toaster", "toaster"),
     ("plan with a share above 1", None, "plan --pair countdown --wrong 3", "wrong: found 3.0"),
     ("suite of nobody", None, "evaluate --pair countdown --suite chess", "chess"),
-    ("suite of no folder", None, "evaluate --model countdown-student --suite paper-math --suite-folder gone --out suite", "gone"),
+    (
+        "suite of no folder",
+        None,
+        "evaluate --model countdown-student --suite paper-math --suite-folder gone --out x",
+        "gone",
+    ),
     ("fetch of nobody", None, "models fetch gpt9", "invalid choice: 'gpt9'"),
     ("build of nobody", None, "models build chess", "invalid choice: 'chess'"),
     ("recover nothing", None, "recover --out x", "recover: set --rollouts"),
