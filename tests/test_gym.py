@@ -4,11 +4,13 @@ import pickle
 import sys
 import time
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
+from scope_lab import ScopeConfig, ScopeTrainer
 from scope_lab.tasks import Problem, Verdict, load_task
-from scope_lab.tasks.gym import ASK, EVALUATED, PLANNING, Gym, final_answer
+from scope_lab.tasks.gym import ASK, EVALUATED, GENEROUS, PLANNING, Gym, final_answer
 from scope_lab.tasks.verification import Verifier
 
 pytest.importorskip("reasoning_gym", reason="the extra gym is not installed")
@@ -70,6 +72,14 @@ def test_the_planning_tasks_generate_prompt_and_verify_their_own_reference(name)
         assert task.verify(Problem(problem.id, other.prompt, ""), answer).verdict == Verdict.UNKNOWN
 
 
+@pytest.mark.parametrize("name", GENEROUS)
+def test_a_scorer_that_accepts_other_problems_answers_is_announced(name):
+    with pytest.warns(UserWarning, match=f"gym:{name}: .*accepts"):
+        task = Gym(name)
+    first, second = task.problems("train", 2)
+    assert task.verify(first, second.reference).verdict == Verdict.CORRECT  # when this fails, the warning may go
+
+
 def test_splits_share_no_question_and_a_seed_gives_its_own_order():
     task = load_task("gym:shortest_path")
     by_split = [{p.prompt for p in task.problems(split, 60)} for split in ("train", "validation", "test")]
@@ -83,6 +93,11 @@ def test_a_generator_that_has_no_more_problems_says_so():
     assert 0 < len(task.problems("train")) < 20
     with pytest.raises(ValueError, match=r"only .* different problems found in split 'train', 50 asked for"):
         task.problems("train", 50)
+
+
+def test_a_run_trains_on_the_problems_that_there_are():
+    run = SimpleNamespace(config=ScopeConfig(), task=load_task("gym:tower_of_hanoi:max_disks=4"))
+    assert 20 < len(ScopeTrainer._training_problems(run)) < 100
 
 
 def test_settings_are_the_tasks_own_and_checked():

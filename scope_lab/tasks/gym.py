@@ -20,6 +20,7 @@ import or look into anything.
 import difflib
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields
@@ -60,6 +61,12 @@ EVALUATED = {
     "simple_integration": FORMULA,
 }
 
+# Scorers of reasoning-gym 0.1.25 that give full marks to what is no answer: whoever trains on them reinforces it.
+GENEROUS = {
+    "game_of_life_halting": "accepts every answer that is not empty",
+    "puzzle24": "accepts any four numbers that make 24, not the problem's alone",
+}
+
 OPENING, CLOSING = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
 THOUGHT = re.compile(r"</think>", re.I)
 FENCE = re.compile(r"```[\w+-]*\n(.*?)\n?```", re.S)
@@ -81,6 +88,7 @@ class Gym:
     """
 
     runs = "processes"
+    finite = True  # some generators have few problems, others take seconds each: a run trains on 1,000 by default
     max_new_tokens = 2_048  # to think, and to write down the longest of the plans
 
     def __init__(self, detail: str):
@@ -97,6 +105,8 @@ class Gym:
             _chunk(self.dataset, self.settings, 0)
         except Exception as error:  # its validate() asserts, and raises whatever it likes
             raise InputError(f"{self.name}: {error or type(error).__name__}") from None
+        if generous := GENEROUS.get(self.dataset):
+            warnings.warn(f"{self.name}: its scorer {generous}", stacklevel=2)
 
     def prepare(self) -> None:
         _chunk(self.dataset, self.settings, 0)
