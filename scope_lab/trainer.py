@@ -395,7 +395,7 @@ class ScopeTrainer:
         if held_out:
             warnings.warn("eval_split is train: the evaluation is not on held-out problems", stacklevel=3)
         wanted = self.config.train_problems
-        if wanted is None and not hasattr(self.task, "path"):
+        if wanted is None and not (hasattr(self.task, "path") or getattr(self.task, "finite", False)):
             wanted = 10_000
         problems = list(self.task.problems("train", wanted, seed=self.config.seed))
         if not problems:
