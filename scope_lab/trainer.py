@@ -116,7 +116,9 @@ class ScopeTrainer:
             # transformers renamed it; older versions know the second name alone
             getattr(student, "activation_checkpointing_enable", student.gradient_checkpointing_enable)()
         parameters = [p for p in student.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=device == "cuda" or None
+        )
         self.tokenizer = self.pair.tokenizer
         self.teacher = teacher
         if teacher is None and self.pair.teacher is not None:

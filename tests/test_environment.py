@@ -19,7 +19,8 @@ CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 PROJECT = tomllib.loads(PYPROJECT)["project"]
 CORE, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
-LOCKED = [*CORE, *(line for extra in ("lab", "tasks", "gym", "dev") for line in EXTRAS[extra])]  # gpu is for machines that bring their own torch
+INSTALLED = ("lab", "tasks", "gym", "dev")  # gpu is for machines that bring their own torch
+LOCKED = [*CORE, *(line for extra in INSTALLED for line in EXTRAS[extra])]
 PINS = [Requirement(line) for line in CONSTRAINTS.splitlines() if not line.startswith("#")]
 
 
