@@ -336,7 +336,7 @@ def _address_space(pid: int) -> int:
 
 def _files(pid: int) -> int:
     try:
-        found = os.statvfs(f"/proc/{pid}/root/tmp")
+        found = os.statvfs(os.path.join("/proc", str(pid), "root", "tmp"))
     except OSError:
         return 0
     return found.f_files - found.f_ffree
