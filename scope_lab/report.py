@@ -27,6 +27,7 @@ from .rollouts import Rollouts
 from .verdicts import COLUMNS, at_equal_seconds, primary, secondary
 
 README_PLAN = "countdown"
+STEPS = DATA / "bench" / "overhead.json"
 
 
 def make_results(name: str, runs: str | None = None, out: str | Path = DATA / "results") -> tuple[Findings, list[Path]]:
@@ -37,7 +38,7 @@ def make_results(name: str, runs: str | None = None, out: str | Path = DATA / "r
     plan, out = read_plan(name, runs), Path(out)
     folder, name = plan[0].folder.parent, Path(name).stem
     recorded = read_recorded(plan)
-    seconds = equal_seconds(recorded.runs)
+    seconds = equal_seconds(recorded.runs, seconds_a_step() if name == README_PLAN else {})
     summary, frame = _recovery(name)
     variants = {run.variant for run in plan}
     judged = primary(recorded.runs, summary, frame, lines_about(variants))
@@ -64,6 +65,11 @@ def make_results(name: str, runs: str | None = None, out: str | Path = DATA / "r
     contrasts[COLUMNS].to_csv(tables[1], index=False, float_format="%.5g", lineterminator="\n")
     tables[2].write_text(page(found))
     return found, [*tables, *(out / file for claim, (file, _) in figures.items() if claim != "C5")]
+
+
+def seconds_a_step(file: Path = STEPS) -> dict[str, float]:
+    """Median seconds a step of each method, as the bench measured them; none where it has not been run."""
+    return json.loads(file.read_text())["steps"] if file.is_file() else {}
 
 
 def _shared(name: str, file: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -185,27 +185,30 @@ def between(evaluations: dict[int, Evaluation], step: float) -> Evaluation:
 
 
 class EqualSeconds(NamedTuple):
-    """Methods as they were after the same seconds: of a step (median over steps and seeds), in all, and the runs."""
+    """Methods as they were after the same seconds: of a step, in all, and the runs."""
 
     per_step: dict[str, float]
     seconds: float
     runs: list[FinishedRun]
 
 
-def equal_seconds(runs: Sequence[RecordedRun], methods: Sequence[str] = SIX) -> EqualSeconds | None:
+def equal_seconds(
+    runs: Sequence[RecordedRun], per_step: Mapping[str, float], methods: Sequence[str] = SIX
+) -> EqualSeconds | None:
     """Every method after the seconds that the quickest takes for all its steps; its runs end there instead.
 
-    None where a method has no run yet, or the runs are from several kinds of machine: their seconds do not compare.
+    per_step  seconds a step of each method, measured beside one another: what runs log depends on what else ran
+    None where a method has no run or no seconds yet.
     """
     ours = [run for run in runs if run.variant in methods]
-    if {run.variant for run in ours} < set(methods) or len({run.manifest["device"] for run in ours}) > 1:
+    if {run.variant for run in ours} < set(methods) or not per_step.keys() >= set(methods):
         return None
-    seconds = {m: pd.concat([run.metrics["seconds"] for run in ours if run.variant == m]).median() for m in methods}
+    seconds = {method: per_step[method] for method in methods}
     least = min(seconds[run.variant] * run.steps for run in ours)
     ends = [
         run.ends._replace(after=between(run.evaluations, min(least / seconds[run.variant], run.steps))) for run in ours
     ]
-    return EqualSeconds({method: float(value) for method, value in seconds.items()}, float(least), ends)
+    return EqualSeconds(seconds, least, ends)
 
 
 def curve_over_seeds(evaluations: Sequence[Evaluation]) -> Curve:
