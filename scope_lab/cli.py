@@ -15,7 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .commands import add_device, add_inspect, add_models, add_recover, add_results, add_sweep
+from . import sandbox
+from .commands import add_device, add_inspect, add_models, add_recover, add_results, add_sweep, add_unsafe
 from .durable import check_writable
 from .errors import InputError, RunStopped, did_you_mean, one_line
 from .estimate import add_plan
@@ -58,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         parsed = build_parser().parse_args(arguments)
         parsed.arguments = arguments
         quiet_libraries()
+        if getattr(parsed, "unsafe_no_sandbox", False):
+            sandbox.do_without()
         return parsed.run(parsed) or 0
     except (InputError, RunStopped) as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes on a machine one says it
@@ -99,6 +102,7 @@ def build_parser() -> Parser:
     train.usage = "scope-lab train [--pair NAME | --recipe NAME] [--SETTING VALUE ...] --out FOLDER [--resume]"
     train.add_argument("--recipe", metavar="NAME|FILE", help="settings from a recipe of the package or a YAML file")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    add_unsafe(train)
     _add_settings(train)
 
     evaluate = _command(commands, "evaluate", "Avg@k and Pass@k of a model, with 95 %% intervals", run_evaluate)
@@ -178,6 +182,7 @@ def _add_model_and_sampling(parser: argparse.ArgumentParser, samples: int, split
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--problem-seed", type=int, default=0, help="which problems of the split [0]")
     add_device(parser)
+    add_unsafe(parser)
     parser.add_argument("--batch-size", type=int, help="sequences generated at a time [the pair's, else 256]")
     parser.set_defaults(unset={"problems": problems, "samples": samples, "top_p": 1.0, "top_k": 0})
 

@@ -16,6 +16,15 @@ def add_device(parser) -> None:
     )
 
 
+def add_unsafe(parser) -> None:
+    """Leave to run what a model wrote where it cannot be isolated."""
+    parser.add_argument(
+        "--unsafe-no-sandbox",
+        action="store_true",
+        help="code tasks, where there is no bubblewrap: run what the model wrote with your rights, files and network",
+    )
+
+
 def add_sweep(commands, add) -> None:
     sweep = add(
         commands, "sweep", "a plan of many trainings, one process a core; goes on where it was cut off", run_sweep
@@ -179,6 +188,7 @@ def add_recover(commands, add) -> None:
     parser.add_argument("--max-new-tokens", type=int, help="of a completion; default: the rollouts' own limit")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     add_device(parser)
+    add_unsafe(parser)
     parser.add_argument("--batch-size", type=int, help="sequences at a time [what the pair's recipe says, else 256]")
     parser.add_argument("--out", metavar="NAME", required=True, help="writes NAME.json, NAME.parquet and NAME.png")
 

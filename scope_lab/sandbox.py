@@ -10,7 +10,7 @@ at /tmp, and nothing else: no network, no home, no /etc, no /proc, no environmen
     memory                      a resource limit of each process, and of all of them together by the watch below
     wall seconds, output        the watch, which kills the PID namespace: nothing in it can outlive that
 
-Where no isolation can be had, `require` says why and nothing runs, unless the caller asks for `unsafe`.
+Where no isolation can be had, `require` says why and nothing runs, unless the user has asked to `do_without`.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -74,18 +75,38 @@ class Outcome:
     seconds: float
 
 
-def run(program: str, stdin: str = "", limits: Limits = Limits(), *, unsafe: bool = False) -> Outcome:
-    """Run a program to its end and say how it ended. Raises InputError where no isolation can be had (`require`)."""
-    if not unsafe:
-        require()
-    with Sandboxed(program, stdin, limits, unsafe=unsafe) as sandboxed:
+def run(program: str, stdin: str = "", limits: Limits = Limits()) -> Outcome:
+    """Run a program to its end and say how it ended. Raises InputError as `require` does."""
+    with Sandboxed(program, stdin, limits) as sandboxed:
         return watch([sandboxed])[0]
 
 
-def require() -> None:
-    """Raises InputError, with one line that says what is missing, where a program cannot be isolated."""
+def require() -> bool:
+    """Whether programs are isolated here; False only after `do_without`.
+
+    Raises InputError, with one line that says what is missing, where they cannot be and nobody allowed it.
+    """
+    problem = _problem()
+    if problem and not _do_without:
+        raise InputError(
+            f"sandbox: {problem}; programs that a model wrote are not run without it "
+            "(--unsafe-no-sandbox runs them with your rights)"
+        )
+    return not problem
+
+
+_do_without = False
+
+
+def do_without() -> None:
+    """From here on programs run even where they cannot be isolated. Nothing changes where they can."""
+    global _do_without
+    _do_without = True
     if problem := _problem():
-        raise InputError(f"sandbox: {problem}; programs that a model wrote are not run without it")
+        warnings.warn(
+            f"NO SANDBOX ({problem}): programs that a model wrote run with your rights, files and network",
+            stacklevel=2,
+        )
 
 
 @cache
@@ -98,7 +119,7 @@ def _problem() -> str | None:
     if bwrap_path() is None:
         return "bubblewrap is not installed (apt install bubblewrap, or dnf install bubblewrap)"
     try:
-        with Sandboxed(PROBE, limits=Limits(processes=8)) as probe:
+        with Sandboxed(PROBE, limits=Limits(processes=8), unsafe=False) as probe:
             outcome = watch([probe])[0]
     except OSError as error:
         return f"no user namespace can be made here ({error})"
@@ -128,7 +149,7 @@ class Sandboxed:
     """A program that has been started; `watch` runs it to its end, leaving the context kills it.
 
     inherit  descriptors, open here, that the program has under the same numbers
-    unsafe   without bubblewrap: only resource limits and the watch, in a temporary folder
+    unsafe   without bubblewrap: only resource limits and the watch, in a temporary folder; default: as `require` says
     """
 
     def __init__(
@@ -138,8 +159,9 @@ class Sandboxed:
         limits: Limits = Limits(),
         *,
         inherit: Sequence[int] = (),
-        unsafe: bool = False,
+        unsafe: bool | None = None,
     ):
+        unsafe = not require() if unsafe is None else unsafe
         self.limits, self.unsafe = limits, unsafe
         self._stdin = memoryview(stdin.encode("utf-8", "replace"))
         self._output: dict[str, list[bytes]] = {"stdout": [], "stderr": [], "status": [], "ready": []}

@@ -10,6 +10,11 @@ from .word_problems import WordProblems
 __all__ = ["SPLITS", "Problem", "Task", "Verdict", "Verification", "load_task"]
 
 
+def is_code(detail: str) -> bool:
+    source = detail.removesuffix(":completion")
+    return source == "humaneval" or is_problem_file(source)
+
+
 def load_task(name: str) -> Task:
     """A task by name. Raises ValueError naming what is accepted.
 
@@ -19,6 +24,7 @@ def load_task(name: str) -> Task:
     countdown:FILE.jsonl                        countdown problems from a file, judged by the countdown verifier
     math:NAME, math:FILE.jsonl, math:hub:…      mathematics, judged by the boxed answer (tasks/math.py)
     gym:NAME, gym:NAME:KEY=VALUE,…              any task of reasoning-gym (tasks/gym.py)
+    code:humaneval, code:FILE.jsonl             programs, tested in the sandbox (tasks/code.py)
     formula                                     a Python formula for a sequence, tested in the sandbox
     grid_path                                   its shortest_path on small grids, in a form for small models
     """
@@ -36,6 +42,10 @@ def load_task(name: str) -> Task:
         from .gym import Gym
 
         return Gym(detail)
+    elif domain == "code" and is_code(detail):
+        from .code import Code
+
+        return Code(detail.removesuffix(":completion"), completion=detail.endswith(":completion"))
     elif name == "formula":
         from .formula import Formula
 
@@ -52,5 +62,6 @@ def load_task(name: str) -> Task:
     choices = ", ".join(choice.removesuffix(":standard") for choice in generated)
     raise InputError(
         f"task: found {shown(name)}{did_you_mean(name, ['countdown', 'grid_path', *generated])}, "
-        f"accepted {choices}, formula, grid_path, gym:NAME, math:NAME, FILE.jsonl or countdown:FILE.jsonl"
+        f"accepted {choices}, code:humaneval, code:FILE.jsonl, formula, "
+        "grid_path, gym:NAME, math:NAME, FILE.jsonl or countdown:FILE.jsonl"
     )

@@ -36,12 +36,14 @@ class Problem:
 class Verification:
     """A verdict, why (a short fixed phrase, so that reasons can be counted), and the answer in a canonical form.
 
-    Responses with the same `answer` count as one solution when diversity is measured; None: no answer.
+    Responses with the same `answer` count as one solution when diversity is measured; None: no answer. `score` is
+    partial credit, a share in 0..1, where a task gives some; nothing but the verdict routes.
     """
 
     verdict: Verdict
     reason: str
     answer: str | None = None
+    score: float | None = None
 
 
 class Task(Protocol):

@@ -30,10 +30,8 @@ def read_problems(
     A bad line is refused with its number; nothing is skipped in silence. `read` makes a reference from an answer (or
     raises InputError), `check` says what is wrong with a problem.
     """
-    if not path.is_file():
-        raise InputError(f"task: {path} is not a file")
     problems: dict[str, Problem] = {}
-    for where, row in _rows(path):
+    for where, row in file_rows(path):
         missing = {"id", "problem", "answer"} - set(row if isinstance(row, dict) else ())
         if missing:
             raise InputError(f"{where}: missing {', '.join(sorted(missing))}; accepted id, problem, answer")
@@ -59,8 +57,10 @@ def read_problems(
     return list(problems.values())
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each line's place in words, and what stands on it."""
+def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each line's place in words, and what stands on it. Raises InputError on what is no such file."""
+    if not path.is_file():
+        raise InputError(f"task: {path} is not a file")
     if path.suffix == ".parquet":
         import pandas as pd
 
