@@ -65,7 +65,7 @@ audit: .venv-audit  ## Known vulnerabilities of the tested versions (asks the ad
 	@$(PYTHON) -m venv $@ && ($@/bin/python -m pip install -q $(PIP_ARGS) pip-audit || (rm -r $@ && false))
 
 test-vllm: $(VLLM)  ## A real vLLM server on this machine's CPU as the teacher (3.5 GB in an environment of its own)
-	$(BIN)/pytest tests/vllm -m vllm -s
+	$(BIN)/pytest tests/real_vllm -m vllm -s
 
 notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
 	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks -n 2

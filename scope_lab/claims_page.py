@@ -173,9 +173,9 @@ def at_equal_seconds(found: Findings) -> list[str]:
     per_step = ", ".join(f"{method_name(method)} {x:.2f}" for method, x in found.seconds.per_step.items())
     return [
         *text,
-        f"Seconds a step, measured in turn in one process: {per_step}. The quickest needs "
-        f"{found.seconds.seconds:.0f} s for all its steps; the others are taken as they were then, on the line between their evaluations before and "
-        "after.",
+        f"Seconds a step, measured in turn in one process: {per_step}.",
+        f"The quickest needs {found.seconds.seconds:.0f} s for all its steps; the others are taken as they were then, "
+        "on the line between their evaluations before and after.",
         "",
         *contrast_table(found.equal),
     ]

@@ -198,7 +198,7 @@ class BrokenTeacher(LocalTeacher):
 @pytest.mark.parametrize("value", BAD)
 @pytest.mark.parametrize("method", ["scope", "opd"])
 def test_a_teachers_number_that_is_none_is_dropped(method, value, pair, faults):
-    run = trainer(pair, Judge("w"), BrokenTeacher(pair.teacher, value), method=method)
+    run = trainer(pair, Judge("w"), BrokenTeacher(pair.teacher, value), method=method, teacher_failure_limit=1.0)
     with faults("teacher's log-prob: NaN or infinite", injected=4) as fault:
         metrics = run.train_step()
         used_B = run.last_batch.coefficients.distill_B != 0
