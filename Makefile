@@ -24,7 +24,7 @@ lab: $(ENVIRONMENT)  ## Open the notebooks in JupyterLab (this machine only, wit
 demo: $(ENVIRONMENT)  ## Train SCOPE on the bundled pair, print and plot before and after
 	$(BIN)/scope-lab train --recipe demo --out runs/demo
 
-test: lint types browser smollm2 unit notebooks  ## Everything that CI runs
+test: lint types browser sandbox smollm2 unit notebooks  ## Everything that CI runs
 
 lint: $(ENVIRONMENT)  ## Style of code and notebooks
 	$(BIN)/ruff check .
@@ -47,6 +47,12 @@ browser: $(ENVIRONMENT)
 	|| (test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null) \
 	|| $(BIN)/playwright install chromium \
 	|| echo "no browser: the browser tests will say so"
+
+# What the task `code` runs programs in.
+sandbox:
+	@command -v bwrap >/dev/null \
+	|| (test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq bubblewrap >/dev/null) \
+	|| echo "no bubblewrap: the sandbox's tests will say so"
 
 smollm2: $(ENVIRONMENT)  ## Fetch the real pretrained student (93 MB) into the user's cache
 	@$(BIN)/scope-lab models fetch smollm2-135m || echo "no SmolLM2: its tests will say so"
