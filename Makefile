@@ -12,7 +12,7 @@ VLLM := .venv-vllm/.installed
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test test-trust test-vllm audit lint types browser smollm2 unit notebooks models results page checksums bench clean
+.PHONY: help lab demo test test-trust test-vllm audit lint types browser sandbox smollm2 unit notebooks models results page checksums bench clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
