@@ -171,6 +171,9 @@ HEAD = {
         "```\ndef f(x):\n    return math.floor(x) + 1\n```",
         "```py\nfrom math import *\ndef f(x: int) -> int:\n    return x + 1",
         "```python\n    return x + 1\n```",
+        "```python\ndef f(x):\n    return x + 1\n```\nIt prints\n```text\n2\n```\nfor 1.",
+        "```python\ndef f(x):\n    return x + 1\n```\nIt prints\n```\n2\n```",
+        "    return x + 1\n```\n",
         "def g(x):\n    return x + 1\ndef f(x):\n    return g(x)",
     ],
 )

@@ -33,7 +33,7 @@ PROGRAM = (
     "Write a Python program that solves this problem: it reads from standard input and writes to standard output. Give "
     "the whole program in one ```python block.\n\n"
 )
-BLOCK = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+BLOCK = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 ALWAYS_RUN = 10  # tests of a program that are run whatever came before, for its score; later ones until one fails
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 DATA = "HumanEval.jsonl*"
@@ -216,13 +216,15 @@ def _same_word(found: str, expected: str) -> bool:
 
 
 def program_of(problem: CodeProblem, response: str) -> str:
-    """The program in a response: its last ```python block, else all of it.
+    """The program in a response: its last block marked as Python, else its last unmarked one, else all of it.
 
     For a function whose head is given: where the text does not define it, the text goes on from that head, up to the
     first line that stands at the margin; where it does, what stands before the head (imports, helpers) comes first.
     """
-    blocks = BLOCK.findall(response)
-    text = blocks[-1] if blocks else response
+    blocks = [(mark.lower(), text) for mark, text in BLOCK.findall(response)]
+    marked = [text for mark, text in blocks if mark in ("python", "python3", "py")]
+    unmarked = [text for mark, text in blocks if not mark and text.strip()]
+    text = (marked or unmarked or [response])[-1]
     tests = problem.tests
     if isinstance(tests, StdinTests) or not problem.starter or "class Solution" in problem.starter:
         return text
