@@ -25,7 +25,7 @@ from scope_lab.tasks.verification import Verifier
 pytestmark = pytest.mark.usefixtures("walls")
 CASES = [{"input": "2 3\n", "output": "5\n"}, {"input": "10 -4\n", "output": "6\n"}]
 ADD = "a, b = map(int, input().split())\nprint(a + b)"
-TWICE = "class Solution:\n    def twice(self, xs):\n        return tuple(x + x for x in xs)"
+TWICE = "class Solution:\n    def twice(self, xs: List[int]) -> List[int]:\n        return tuple(x + x for x in xs)"
 
 
 def live_code_bench(cases, **more):

@@ -145,7 +145,7 @@ def call(tests: FunctionTests, program: str, limits: Limits) -> Judged:
         with ExitStack() as here:  # each side sees the other end only once no third process holds the pipe
             for end in (asked, told, requests, answers):
                 here.callback(os.close, end)
-            served = f"{inside()}\nserve({program!r}, {tests.name!r}, {asked}, {told})\n"
+            served = f"{inside()}\nserve({tests.definitions!r}, {program!r}, {tests.name!r}, {asked}, {told})\n"
             made = (
                 f"{inside()}\nexamine({tests.definitions!r}, {tests.tests!r}, {tests.name!r}, {requests}, {answers})\n"
             )

@@ -19,10 +19,17 @@ FORMATS = (
     "public_test_cases), Codeforces (description, official_tests or examples), open-r1 (prompt, verification_info)"
 )
 
+# What graders of this kind import, and solutions rely on; builtins last, for math has a pow of its own
+BEFOREHAND = (
+    "import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string, sys\n"
+    "from bisect import *\nfrom collections import *\nfrom functools import *\nfrom heapq import *\n"
+    "from itertools import *\nfrom math import *\nfrom typing import *\nfrom builtins import *\n"
+)
+
 
 @dataclass(frozen=True)
 class FunctionTests:
-    """A function `name` is called by `tests`, Python text; `definitions` runs before them."""
+    """A function `name` is called by `tests`, Python text; `definitions` runs before them and it."""
 
     name: str
     tests: str
@@ -103,7 +110,7 @@ def _with_cases(row: Mapping[str, Any], statement: str, cases: Iterable[tuple[Ma
         if len(names) > 1:
             raise InputError(f"fn_name: found {', '.join(sorted(names))}, accepted one")
         calls = [(_arguments(case["input"]), _value(case["output"])) for case, _ in cases]
-        tests = FunctionTests(names.pop(), _calls(calls))
+        tests = FunctionTests(names.pop(), _calls(calls), BEFOREHAND)
     else:
         tests = StdinTests(tuple((_text(case["input"]), _text(case["output"])) for case, _ in cases))
     seconds = float(limit) if isinstance(limit, int | float) and limit > 0 else None

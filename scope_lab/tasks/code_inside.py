@@ -70,8 +70,11 @@ def unpack(packed: Any) -> Any:
 # Where the program is
 
 
-def serve(source: str, name: str, requests: int, answers: int) -> None:
-    """Run the program, then call its function `name`, or the method of its class Solution, as asked."""
+def serve(definitions: str, source: str, name: str, requests: int, answers: int) -> None:
+    """Run the program, then call its function `name`, or the method of its class Solution, as asked.
+
+    definitions  what the problem gives it: imports, helpers; an empty `name` among them does not count
+    """
     with open(requests, "rb") as asked, open(answers, "wb") as told:
 
         def tell(message: Any) -> None:
@@ -80,6 +83,8 @@ def serve(source: str, name: str, requests: int, answers: int) -> None:
 
         module = types.ModuleType("solution")  # not __main__: a program's own tests and examples do not run
         sys.modules["solution"] = module
+        exec(definitions, module.__dict__)
+        module.__dict__.pop(name, None)
         exec(compile(source, "solution.py", "exec"), module.__dict__)
         solution = getattr(module, "Solution", None)
         in_class = not hasattr(module, name) and hasattr(solution, name)
