@@ -71,7 +71,7 @@ class ScopeConfig:
         None, "models", "teacher, likewise; it must share the student's tokenizer; untrained:NAME is a control"
     )
     allow_mismatch: bool = setting(False, "models", "accept tokenizers, chat templates or EOS that differ")
-    task: str | None = setting(None, "models", "countdown[:difficulty], FILE.jsonl, countdown:FILE.jsonl")
+    task: str | None = setting(None, "models", "countdown[:difficulty], code:NAME, gym:NAME, math:NAME, FILE.jsonl, …")
     verifier: str | None = setting(None, "models", "module:function that judges instead of the task (tasks/own.py)")
     verifier_threshold: float | None = setting(None, "models", "correct from here on, where it returns a number")
     train_problems: int | None = setting(None, "models", "problems to train on; default: 10,000, or all of a file's")

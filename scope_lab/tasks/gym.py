@@ -182,8 +182,8 @@ def final_answer(response: str) -> str:
 def registered(name: str) -> tuple[Any, Any]:
     """The classes of a task's dataset and of its configuration. InputError for an unknown name, with the nearest."""
     try:
-        import reasoning_gym  # type: ignore[import-untyped]  # noqa: F401  (it fills the registry)
-        from reasoning_gym.factory import DATASETS  # type: ignore[import-untyped]
+        import reasoning_gym  # noqa: F401  (it fills the registry)
+        from reasoning_gym.factory import DATASETS
     except ImportError:
         raise InputError(
             f"task: gym:{name} needs the package reasoning-gym, which is not installed (pip install 'scope-lab[gym]')"
