@@ -25,7 +25,7 @@ from scope_lab.sandbox import Limits, Sandboxed, watch
 from scope_lab.tasks import Verdict
 from scope_lab.tasks.code import Code
 
-pytestmark = pytest.mark.usefixtures("walls")
+pytestmark = [pytest.mark.usefixtures("walls"), pytest.mark.trust_long]
 ROOT = Path(__file__).parents[2]
 LIMITS = Limits(cpu=1, wall=2.0, memory=256 << 20, processes=14, scratch=16 << 20, files=2_000, output=1 << 20)
 SECRET = "correct-horse-battery"
