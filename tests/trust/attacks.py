@@ -113,7 +113,7 @@ for path in (os.path.expanduser("~root"), "/root", "/home", os.path.expanduser("
 # ---
 # a secret in a file, by every road
 import os
-for path in ("<CANARY>", "/proc/1/root<CANARY>", "/proc/self/root<CANARY>", "/tmp/../<CANARY>", "/dev/shm/../<CANARY>"):
+for path in ("<CANARY>", "/proc/1/root<CANARY>", "/proc/self/root<CANARY>", "../<CANARY>", "/dev/shm/../<CANARY>"):
     try:
         print("ESCAPED", open(path).read())
     except OSError:
@@ -140,9 +140,9 @@ for pid in ("self", "1", str(os.getppid()), "<PID>"):
 # proc, mounted anew
 import ctypes, os
 libc = ctypes.CDLL(None)
-os.mkdir("/tmp/p")
-if libc.mount(b"proc", b"/tmp/p", b"proc", 0, None) == 0 or libc.mount(b"none", b"/tmp/p", b"tmpfs", 0, None) == 0:
-    print("ESCAPED", os.listdir("/tmp/p"))
+os.mkdir("p")
+if libc.mount(b"proc", b"p", b"proc", 0, None) == 0 or libc.mount(b"none", b"p", b"tmpfs", 0, None) == 0:
+    print("ESCAPED", os.listdir("p"))
 # ---
 # writing everywhere else
 import os
@@ -165,7 +165,7 @@ for folder, _, files in os.walk("/"):
 # rewriting its own file
 import os
 for act in (lambda: open("/program.py", "w"), lambda: os.unlink("/program.py"), lambda: os.chmod("/program.py", 0o777),
-            lambda: os.rename("/program.py", "/tmp/p"), lambda: os.mkdir("/x"), lambda: os.symlink("/tmp", "/dev/x")):
+            lambda: os.rename("/program.py", "p"), lambda: os.mkdir("/x"), lambda: os.symlink("/tmp", "/dev/x")):
     try:
         act()
         print("ESCAPED")
@@ -174,13 +174,13 @@ for act in (lambda: open("/program.py", "w"), lambda: os.unlink("/program.py"), 
 # ---
 # filling the disk with many files
 for name in range(1_000):
-    with open(f"/tmp/{name}", "wb") as file:
+    with open(f"{name}", "wb") as file:
         file.write(bytes(1 << 20))
 print("ESCAPED")
 # ---
 # a file that is larger than it is
 import os
-with open("/tmp/sparse", "wb") as file:
+with open("sparse", "wb") as file:
     os.ftruncate(file.fileno(), 1 << 40)
 print("ESCAPED")
 # ---
@@ -266,13 +266,13 @@ time.sleep(60)
 # links to elsewhere
 import os
 for number, target in enumerate(("/etc/passwd", "<CANARY>", "/proc/self/environ", "../../../../<CANARY>")):
-    os.symlink(target, f"/tmp/link{number}")
+    os.symlink(target, f"link{number}")
     try:
-        print("ESCAPED", open(f"/tmp/link{number}").read())
+        print("ESCAPED", open(f"link{number}").read())
     except OSError:
         pass
 try:
-    os.link("<CANARY>", "/tmp/hard")
+    os.link("<CANARY>", "hard")
     print("ESCAPED")
 except OSError:
     pass
@@ -300,7 +300,7 @@ if libc.syscall(435, 0, 0) >= 0:
 # becoming root
 import ctypes, os
 for act in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setresuid(0, 0, 0), lambda: os.setgroups([0]),
-            lambda: os.chroot("/tmp"), lambda: os.nice(-5), lambda: os.mknod("/tmp/mem", 0o600 | 0o20000, 0x101),
+            lambda: os.chroot("/tmp"), lambda: os.nice(-5), lambda: os.mknod("mem", 0o600 | 0o20000, 0x101),
             lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50)), lambda: os.chown("/tmp", 0, 0)):
     try:
         act()
@@ -667,10 +667,10 @@ for folder, _, names in os.walk("/"):
 # ---
 # what another test left
 import os
-if os.path.exists("/tmp/answer"):
-    print(open("/tmp/answer").read())
+if os.path.exists("answer"):
+    print(open("answer").read())
 else:
-    open("/tmp/answer", "w").write(str(sum(int(d) ** 2 for d in input())))
+    open("answer", "w").write(str(sum(int(d) ** 2 for d in input())))
 # ---
 # blanks and terminal codes
 print("\\x1b[2J\\x00 \\r\\n")
