@@ -49,10 +49,11 @@ def score(
     rows = as_rows(rows)
     was_training = model.training
     model.eval()
-    logp_BT = torch.full((len(rollouts), rollouts.mask_BT.shape[1]), torch.nan)
+    logp_BT = torch.full((len(rows), rollouts.mask_BT.shape[1]), torch.nan)
+    place_B = torch.zeros(len(rollouts), dtype=torch.long).index_copy(0, rows, torch.arange(len(rows)))
     for batch in progress(rollouts.batches(rows, tokens_per_batch)):
         inputs = rollouts.model_input(batch).to(model.device)
         scored = response_logprobs(model, inputs.tokens_BL, inputs.attention_BL, inputs.n_response, temperature)
-        logp_BT[batch, : inputs.n_response] = scored.float().where(inputs.mask_BT, torch.nan).cpu()
+        logp_BT[place_B[batch], : inputs.n_response] = scored.float().where(inputs.mask_BT, torch.nan).cpu()
     model.train(was_training)
-    return logp_BT[rows]
+    return logp_BT
