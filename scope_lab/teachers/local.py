@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from ..hardware import free_cores
 from ..logprobs import response_logprobs
 from ..rollouts import Rollouts, as_rows
 
@@ -26,6 +27,11 @@ class LocalTeacher:
         self.name = name or model.name_or_path
         self.tokens_per_batch = tokens_per_batch or default_tokens_per_batch(model)
         self.progress = progress
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether it may work beside the student: on a CPU only where torch leaves it a core."""
+        return self.model.device.type != "cpu" or free_cores() > torch.get_num_threads()
 
     def score(self, rollouts: Rollouts, rows: Tensor, temperature: float) -> Tensor:
         """Log-probs (len(rows), T) of those rollouts' tokens at `temperature`, float32 nats; NaN where masked."""
