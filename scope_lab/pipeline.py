@@ -54,7 +54,7 @@ class Pipeline:
                `concurrent = False`, cannot be asked while the student works: it is asked when all is written
     autocast   makes the context in which the teacher computes; entered in the thread that does
 
-    The teacher is asked by one thread, one batch at a time: of its `tokens_per_batch`, or, where it has none (a
+    The teacher is asked by one thread, one batch at a time: of its `tokens_per_question`, or, where it has none (a
     server), of whatever has come since its last answer.
     """
 
@@ -165,7 +165,7 @@ class Step:
     def _score_as_they_come(self) -> None:
         method, teacher = self.pipeline.method, self.pipeline.teacher
         assert teacher is not None
-        for rollouts, rows in self._batches(getattr(teacher, "tokens_per_batch", None)):
+        for rollouts, rows in self._batches(getattr(teacher, "tokens_per_question", None)):
             if self._left:
                 return
             temperature = rollouts.sampling.scored_at if method.same_temperature else 1.0

@@ -37,24 +37,19 @@ def nothing_is_left_behind():
 class Background(LocalTeacher):
     """A teacher in this process that may be asked from a thread however many cores there are."""
 
-    concurrent = True  # type: ignore[assignment]
+    concurrent, tokens_per_question = True, None  # type: ignore[assignment]
 
-    def __init__(self, model, tokens_per_batch: int | None = 300, seconds: float = 0.0):
-        super().__init__(model, "background", tokens_per_batch or 10_000)
+    def __init__(self, model, tokens_per_question: int | None = 300, seconds: float = 0.0):
+        super().__init__(model, "background")
         self.seconds, self.threads, self.calls = seconds, set(), []
-        if tokens_per_batch is None:
-            self.tokens_per_batch = None  # as a server: of whatever has come
+        self.tokens_per_question = tokens_per_question  # None: as a server, of whatever has come
 
     def score(self, rollouts, rows, temperature):
         assert not torch.is_grad_enabled()
         self.threads.add(threading.current_thread().name)
         self.calls.append(rows.tolist())
         time.sleep(self.seconds)
-        kept, self.tokens_per_batch = self.tokens_per_batch, self.tokens_per_batch or 10_000
-        try:
-            return super().score(rollouts, rows, temperature)
-        finally:
-            self.tokens_per_batch = kept
+        return super().score(rollouts, rows, temperature)
 
 
 class Broken(Background):

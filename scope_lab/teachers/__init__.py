@@ -11,8 +11,9 @@ __all__ = ["LocalTeacher", "Teacher"]
 
 
 class Teacher(Protocol):
-    """A teacher may also have `tokens_per_batch`, the padded tokens that it is asked about at a time; and
-    `concurrent`: False where it cannot be asked from another thread while the student samples and trains."""
+    """A teacher may also have `tokens_per_question`, padded tokens of the rollouts that it is asked about at a
+    time (else it is asked about whatever has come); and `concurrent`: False where it cannot be asked from another
+    thread while the student samples and trains."""
 
     name: str
 

@@ -33,6 +33,13 @@ class LocalTeacher:
         """Whether it may work beside the student: on a CPU only where torch leaves it a core."""
         return self.model.device.type != "cpu" or free_cores() > torch.get_num_threads()
 
+    @property
+    def tokens_per_question(self) -> int:
+        """Padded tokens of the rollouts that it is asked about at a time: few on a CPU, where a small batch costs
+        little more than its share, so that it begins early."""
+        early = self.model.device.type == "cpu" and self.concurrent
+        return min(self.tokens_per_batch, 1_024) if early else self.tokens_per_batch
+
     def score(self, rollouts: Rollouts, rows: Tensor, temperature: float) -> Tensor:
         """Log-probs (len(rows), T) of those rollouts' tokens at `temperature`, float32 nats; NaN where masked."""
         return score(self.model, rollouts, rows, temperature, self.tokens_per_batch, self.progress)
