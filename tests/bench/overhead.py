@@ -4,7 +4,8 @@
 32 prompts × 8 rollouts. The same rollouts in every step of every contender: the learning rate is next to nothing, and
 each goes back to step 0. Two parts:
 
-steps   seconds a step of the methods in the plan `countdown`, with its batches and real verdicts
+steps   seconds a step of the methods in the plan `countdown`, with its batches and real verdicts; synchronous, so that
+        each has one core and no teacher another one
 shares  SCOPE over GRPO where 0, 2, 4, 6 or 8 of a prompt's 8 rollouts are said to be wrong, whatever was written
         (real verdicts are computed too), synchronous and streaming, with a teacher
         here       in this process: its thread needs a core that is free
@@ -132,7 +133,7 @@ def steps_part(n: int) -> tuple[dict[str, float], dict]:
     """Median seconds a step of each method as the plan runs it, and the same with its stages."""
     plan = {run.variant: vars(run.config) for run in read_plan("countdown") if run.variant in SIX}
     plan = {name: plan[name] for name in SIX}
-    found = rounds({name: make(**settings) for name, settings in plan.items()}, n)
+    found = rounds({name: make(**{**settings, "pipeline": "synchronous"}) for name, settings in plan.items()}, n)
     details = {name: summary(steps) for name, steps in found.items()}
     return {name: found["seconds"]["median"] for name, found in details.items()}, details
 
