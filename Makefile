@@ -61,7 +61,7 @@ unit: $(GYM)  ## Unit, property and widget tests
 	$(BIN)/pytest tests -n 2 --dist loadgroup
 
 test-trust: $(ENVIRONMENT)  ## Kill, poison and mislead it at length: all of tests/trust, about 20 minutes
-	$(BIN)/pytest tests/trust -m "" -n 2 --dist loadgroup
+	$(BIN)/pytest tests/trust tests/test_code.py -m "" -n 2 --dist loadgroup
 
 # In an environment of its own: what audits should not be among what is audited.
 audit: .venv-audit  ## Known vulnerabilities of the tested versions (asks the advisory database)

@@ -213,6 +213,9 @@ class Sandboxed:
         if self.process.poll() is None:
             self.kill("stopped")
         self.process.wait()
+        if self._pid and not self.unsafe:  # an orphan of bubblewrap: ours, where this process is a container's first
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
         for file in (self.process.stdin, self.process.stdout, self.process.stderr):
             if file:
                 with contextlib.suppress(OSError):
