@@ -162,7 +162,7 @@ class FaultProxy(LocalServer):
         self.injected: Counter[str] = Counter()
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
-        self._last: bytes | None = None
+        self._answers: list[bytes] = []  # the last two that differ
         self._closing = threading.Event()
 
     def __exit__(self, *error):
@@ -175,9 +175,10 @@ class FaultProxy(LocalServer):
             return send(handler, good, status)
         with self._lock:
             fault = self._chance.choice(self.faults) if self._chance.random() < self.share else None
-            if fault == SWAPPED and self._last in (None, good):
+            others = [answer for answer in self._answers if answer != good]
+            self._answers = [*others[-1:], good]
+            if fault == SWAPPED and not others:
                 fault = None  # there is no other answer yet to take for this one
-            swapped, self._last = self._last, good
             if fault:
                 self.injected[fault] += 1
         if fault is None:
@@ -185,7 +186,7 @@ class FaultProxy(LocalServer):
         elif fault in SPOILED:
             send(handler, SPOILED[fault][1](good))
         elif fault == SWAPPED:
-            send(handler, swapped)
+            send(handler, others[-1])
         elif fault == SLOW:
             self._closing.wait(self.seconds)
             handler.close_connection = True
