@@ -52,6 +52,17 @@ def _trl(found: dict) -> Rows:
     return rows
 
 
+def _overhead(found: dict) -> Rows:
+    target = found["target_over_grpo"]
+    (row,) = (row for row in found["shares"] if row["wrong"] == target["wrong"])
+    ratio = {(of["teacher"], of["pipeline"]): of["over_grpo"]["median"] for of in row["scope"]}
+    places = {"here": "in the process", "elsewhere": "in another", "latency": "as slow as the paper's"}
+    measured = "; ".join(f"{words} {ratio[place, 'streaming']:.3f} ×" for place, words in places.items())
+    plain = max(ratio[place, "synchronous"] for place in places)
+    what = f"SCOPE step over GRPO step, {row['wrong']:.0%} wrong, streaming; teacher"
+    return [(what, f"{measured} (not streaming at most {plain:.2f} ×)", f"≤ {target['at_most']:g} ×")]
+
+
 def _gpu(found: dict) -> Rows:
     parts, wanted = found["parts"], found["target_utilisation"]
     return [
@@ -68,6 +79,7 @@ def _gpu(found: dict) -> Rows:
 READERS: dict[str, Callable[[dict], Rows]] = {
     "weights": _weights,
     "logprobs": _logprobs,
+    "overhead": _overhead,
     "trl": _trl,
     "gpu": _gpu,
 }

@@ -40,7 +40,7 @@ Weights = dict[str, torch.Tensor] | None
 FREE = {
     "out", "steps", "checkpoint_every", "keep_checkpoints", "trackers", "eval_every", "device", "sequences_per_batch",
     "teacher_servers", "teacher_timeout", "teacher_concurrency", "teacher_failure_limit",
-    "skipped_limit",
+    "skipped_limit", "pipeline",
 }  # fmt: skip
 LOCK = ".lock"  # held by the process that trains in the folder
 

@@ -19,6 +19,7 @@ from .tasks import SPLITS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
+PIPELINES = ("streaming", "synchronous")
 POSITIVE = (
     "tau",
     "clip",
@@ -102,6 +103,9 @@ class ScopeConfig:
     rollouts_per_prompt: int = setting(8, "loop", "G; the paper's OPD uses 1")
     updates_per_batch: int = setting(1, "loop", "optimizer steps on the same rollouts")
     tokens_per_microbatch: int = setting(16_384, "loop", "padded tokens of one forward and backward pass")
+    pipeline: str = setting(
+        "streaming", "loop", "rollouts are verified and scored while others are written, or after", PIPELINES
+    )
     seed: int = setting(0, "loop", "of prompts, sampling and adapters")
 
     temperature: float = setting(0.6, "sampling", "of training rollouts")

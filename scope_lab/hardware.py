@@ -1,5 +1,6 @@
 """Which device a run uses, in one word for the code and in words for the record."""
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -19,6 +20,11 @@ def pick_device(device: str = "auto") -> str:
     if device not in ("cpu", "cuda"):
         raise InputError(f"device: found {device!r}, accepted auto, cpu, cuda")
     return device
+
+
+def free_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe() -> dict:

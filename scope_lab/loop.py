@@ -17,10 +17,16 @@ class Stopwatch:
         self.laps: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
+        """What passed since the last lap was this stage's; a stage may come several times."""
         if torch.cuda.is_available():
-            torch.cuda.synchronize()
+            torch.cuda.current_stream().synchronize()  # not all streams: a teacher may be at work on another
         now = time.perf_counter()
-        self.laps[stage], self.last = now - self.last, now
+        self.laps[stage], self.last = self.laps.get(stage, 0.0) + now - self.last, now
+
+    def move(self, seconds: float, stage: str, to: str) -> None:
+        """Of a stage's seconds some were another's."""
+        self.laps[stage] = self.laps.get(stage, 0.0) - seconds
+        self.laps[to] = self.laps.get(to, 0.0) + seconds
 
     @property
     def seconds(self) -> dict[str, float]:

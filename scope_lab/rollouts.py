@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
-from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,14 +135,22 @@ class Rollouts:
         if not isinstance(task, Verifier):
             with Verifier(task) as verifier:
                 return self.verify(verifier, truncated)
-        cut = Verification(Verdict.UNKNOWN if truncated == "unknown" else Verdict.INCORRECT, "truncated")
-        whole_B = (~self.truncated_B).tolist()
-        problems = [self.problems[group] for group in self.group_B.tolist()]
-        found = iter(task.verify(compress(problems, whole_B), compress(self.responses, whole_B)))
-        self.verifications = [
-            next(found) if whole else replace(cut, answer=response or None)
-            for whole, response in zip(whole_B, self.responses, strict=True)
-        ]
+        verdicts = [self.submit(row, task, truncated) for row in range(len(self))]
+        self.verifications = [verdict.result() for verdict in verdicts]
+
+    def submit(self, row: int, verifier: Verifier, truncated: str = "incorrect") -> Future[Verification]:
+        """The verdict to come of one rollout, as in `verify`."""
+        response = self.responses[row]
+        if self.finish_reason[row] != "length":
+            return verifier.submit(self.problems[int(self.group_B[row])], response)
+        cut: Future[Verification] = Future()
+        verdict = Verdict.UNKNOWN if truncated == "unknown" else Verdict.INCORRECT
+        cut.set_result(Verification(verdict, "truncated", response or None))
+        return cut
+
+    def prompt_length(self, row: int) -> int:
+        """Tokens of a rollout's prompt."""
+        return len(self.prompt_tokens[int(self.group_B[row])])
 
     def select(self, rows: Sequence[int] | Tensor) -> "Rollouts":
         """These rollouts alone (row numbers in any order, or a bool for each); problems left without rollouts go."""

@@ -6,7 +6,7 @@ import math
 import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from .checkpoint import RunFolder
 from .config import ScopeConfig
 from .diagnosis import keep_batch
 from .distributed import Ranks, evaluations_joined, joined, stacked
+from .engines import OnFinished
 from .engines.transformers import sample
 from .errors import InputError, RunStopped, shown
 from .evaluation import Evaluation, evaluate
@@ -24,10 +25,12 @@ from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
 from .models import Pair, load_pair, with_adapter
 from .objective import Coefficients, rollout_coefficients
+from .pipeline import Pipeline, Step, asked_of_teacher, usable_rollouts
 from .rollouts import Rollouts, Sampling, encode_prompts
 from .sharding import make_accelerator, prepare, whole, whole_optimizer_state, whole_weights
 from .tasks import Problem, Task, load_task
 from .tasks.own import with_verifier
+from .tasks.verification import Verifier
 from .teachers import LocalTeacher, Teacher
 from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
 from .teachers.limit import FailureLimit
@@ -124,6 +127,15 @@ class ScopeTrainer:
         if teacher is None and self.pair.teacher is not None:
             self.teacher = LocalTeacher(self.pair.teacher, self.pair.teacher_name)
         self.reference = LocalTeacher(reference, "starting student") if reference else None
+        self.pipeline = Pipeline(
+            Verifier(self.task),
+            self.teacher,
+            self.spec,
+            truncated=config.truncated,
+            streaming=config.pipeline == "streaming",
+            student=student,
+            autocast=self.accelerator.autocast,
+        )
         self.failure_limit = FailureLimit(config.teacher_failure_limit)
         self.problems = self._training_problems()
         self.held_out = (
@@ -171,6 +183,7 @@ class ScopeTrainer:
                     self.evaluate_now()
                 if last or stopping() or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self.save_checkpoint()
+        self.pipeline.verifier.close()
         if self.folder:
             weights = whole_weights(self.student) if self.step == config.steps else None
             with self.ranks.same_fate():
@@ -187,23 +200,23 @@ class ScopeTrainer:
     def train_step(self) -> dict:
         """One batch of fresh rollouts, from prompts to an updated student. Returns the step's metrics."""
         clock = Stopwatch()
-        rollouts, usable_B, reference_logp_BT = self.fresh_batch(clock)
-        scored, failed = self._teacher_counts(rollouts, usable_B)
-        coefficients = self.coefficients(rollouts, usable_B)
-        batch = Batch(rollouts, coefficients, usable_B, reference_logp_BT)
         learning_rate = self.config.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        updated = update_policy(
-            self.student, self.optimizer, self.accelerator, self.config, self.spec, batch, self.ranks
-        )
+        with self.pipeline.step() as way:
+            rollouts, reference_logp_BT = self.fresh_rollouts(way, clock)
+            batches = self.weighted(rollouts, reference_logp_BT, way, clock)
+            updated = update_policy(
+                self.student, self.optimizer, self.accelerator, self.config, self.spec, batches, self.ranks
+            )
         clock.lap("update")
         self.step += 1
-        metrics = {"step": self.step, **step_metrics(rollouts, coefficients, usable_B), **updated, **clock.seconds}
-        metrics["learning_rate"] = learning_rate
-        metrics["teacher_scored"], metrics["teacher_failed"] = scored, failed
+        batch = self.last_batch
+        metrics = {"step": self.step, **step_metrics(rollouts, batch.coefficients, batch.usable_B), **updated}
+        metrics |= {"learning_rate": learning_rate, **clock.seconds}
+        metrics["seconds_teacher_hidden"] = max(way.seconds_scoring - metrics["seconds_teacher"], 0.0)
+        metrics["teacher_scored"], metrics["teacher_failed"] = self._teacher_counts(batch)
         metrics["tokens_per_second"] = metrics["response_tokens"] / metrics["seconds"]
-        self.last_batch = batch
         if updated["skipped_updates"]:
             self._keep_batch(batch, metrics)
         return {name: rounded(x) if isinstance(x, float) else x for name, x in metrics.items()}
@@ -216,28 +229,33 @@ class ScopeTrainer:
 
     # Its stages
 
-    def fresh_batch(self, clock: Stopwatch) -> tuple[Rollouts, Tensor, Tensor | None]:
-        """This step's rollouts, verified and scored: each rank's share, then all of them on every rank.
+    def fresh_rollouts(self, way: Step, clock: Stopwatch) -> tuple[Rollouts, Tensor | None]:
+        """This step's rollouts, verified, and scored unless the teacher is still at work beside the one process.
 
-        With them what `score_with_teacher` returns.
+        Of several each takes its share, then all of them are on every rank. With them the starting student's log-probs,
+        where kl_coef asks for them.
         """
         problems, part = self.step_problems(), None
         share = self.ranks.share(len(problems))
         with whole(self.student):
             if share:
                 first_row = share.start * self.config.rollouts_per_prompt
-                rollouts = self.sample_rollouts([problems[i] for i in share], first_row)
+                rollouts = self.sample_rollouts([problems[i] for i in share], first_row, way.on_finished)
                 clock.lap("generation")
-                rollouts.verify(self.task, self.config.truncated)
+                clock.move(way.seconds_verifying, "generation", to="verification")
+                way.verify(rollouts)
                 clock.lap("verification")
-                part = rollouts, *self.score_with_teacher(rollouts)
+                part = rollouts, self._reference_logprobs(rollouts)
+                if self.ranks.size > 1 or not self.pipeline.in_background:
+                    way.score(rollouts)
         parts = [part for part in self.ranks.collect(part) if part]
         clock.lap("teacher")
-        all_rollouts, usable_B, reference_logp_BT = (list(column) for column in zip(*parts, strict=True))
-        reference = stacked(reference_logp_BT, torch.nan) if self.reference else None
-        return joined(all_rollouts), torch.cat(usable_B), reference
+        all_rollouts, reference_logp_BT = (list(column) for column in zip(*parts, strict=True))
+        return joined(all_rollouts), stacked(reference_logp_BT, torch.nan) if self.reference else None
 
-    def sample_rollouts(self, problems: list[Problem], first_row: int = 0) -> Rollouts:
+    def sample_rollouts(
+        self, problems: list[Problem], first_row: int = 0, on_finished: OnFinished | None = None
+    ) -> Rollouts:
         """The policy's responses, a function of weights, seed, step and their row in the step's batch alone."""
         config, spec = self.config, self.spec
         sampling = self.sampling(config.temperature, config.top_p, config.top_k, self._step_seed(), first_row)
@@ -251,6 +269,7 @@ class ScopeTrainer:
                 sampling,
                 task=self.task.name,
                 batch_size=config.sequences_per_batch,
+                on_finished=on_finished,
             )
         rollouts.student, rollouts.step = self.pair.student_name, self.step
         rollouts.teacher = self.teacher.name if self.teacher else ""
@@ -259,29 +278,30 @@ class ScopeTrainer:
             rollouts.student_logp_BT = torch.full_like(rollouts.teacher_logp_BT, torch.nan)
         return rollouts
 
-    def score_with_teacher(self, rollouts: Rollouts) -> tuple[Tensor, Tensor | None]:
-        """Ask the teacher about the rollouts that need it: SCOPE's wrong ones, or all for on-policy distillation.
+    def _reference_logprobs(self, rollouts: Rollouts) -> Tensor | None:
+        if not self.reference:
+            return None
+        with self.accelerator.autocast():
+            return self.reference.score(rollouts, torch.arange(len(rollouts)), rollouts.sampling.scored_at)
 
-        Returns which rollouts are usable, (B,) bool: those without a verdict are not, nor those of which the teacher
-        gave a number that is not finite (dropped, never replaced); and the starting student's log-probs for kl_coef.
-        """
-        known_B = rollouts.known_B
-        usable_B = torch.ones_like(known_B) if self.spec.baseline in ("opd", "kd") else known_B.clone()
-        temperature = rollouts.sampling.scored_at
-        if self.spec.reads_teacher and self.teacher:
-            asked_B = usable_B if self.spec.baseline == "opd" else usable_B & ~rollouts.correct_B
-            rows = asked_B.nonzero().squeeze(1)
-            if len(rows):
-                at = temperature if self.spec.same_temperature else 1.0
-                with self.accelerator.autocast():
-                    rollouts.teacher_logp_BT[rows] = self.teacher.score(rollouts, rows, at)
-            failed_B = (rollouts.mask_BT & ~rollouts.teacher_logp_BT.isfinite()).any(-1) & asked_B
-            usable_B &= ~failed_B
-        reference_logp_BT = None
-        if self.reference:
-            with self.accelerator.autocast():
-                reference_logp_BT = self.reference.score(rollouts, torch.arange(len(rollouts)), temperature)
-        return usable_B, reference_logp_BT
+    def weighted(
+        self, rollouts: Rollouts, reference_logp_BT: Tensor | None, way: Step, clock: Stopwatch
+    ) -> Iterator[Batch]:
+        """The step's batch with its coefficients, in two parts where the method reads the teacher: first the rollouts
+        that it is not asked about, whose coefficients do not depend on it; then, when it has answered, the others."""
+        first_B = torch.zeros(len(rollouts), dtype=torch.bool)
+        if self.spec.reads_teacher and self.ranks.size == 1:
+            first_B = rollouts.known_B & ~asked_of_teacher(self.spec, rollouts)
+            first = Batch(rollouts, self.coefficients(rollouts, first_B), first_B, reference_logp_BT)
+            yield first
+            clock.lap("update")
+            if self.pipeline.in_background:
+                way.score(rollouts)
+            clock.lap("teacher")
+        usable_B = usable_rollouts(self.spec, rollouts)
+        self.last_batch = Batch(rollouts, self.coefficients(rollouts, usable_B), usable_B, reference_logp_BT)
+        self._count_failures(self.last_batch)
+        yield self.last_batch._replace(part_B=~first_B)
 
     def coefficients(self, rollouts: Rollouts, usable_B: Tensor) -> Coefficients:
         """Routing and weights: what each rollout's tokens are worth in the loss."""
@@ -346,6 +366,7 @@ class ScopeTrainer:
                     split=config.eval_split,
                     batch_size=config.sequences_per_batch,
                     progress=self._bar(f"evaluate step {self.step}"),
+                    verifier=self.pipeline.verifier,
                 )
         evaluation = evaluations_joined([part for part in self.ranks.collect(mine) if part])
         with self.ranks.same_fate():
@@ -364,17 +385,19 @@ class ScopeTrainer:
                 keep = self.config.keep_checkpoints
                 self.folder.save(self.step, self.unwrapped, self.tokenizer, optimizer_state, keep, weights)
 
-    def _teacher_counts(self, rollouts: Rollouts, usable_B: Tensor) -> tuple[int, int]:
-        """Rollouts that the teacher scored, and those that it failed on; RunStopped where these are too many."""
-        scored_B = ~rollouts.teacher_nll_B.isnan()
-        failed_B = ~usable_B & (rollouts.known_B | (self.spec.baseline in ("opd", "kd")))
-        scored, failed = int(scored_B.sum()), int(failed_B.sum())
+    def _teacher_counts(self, batch: Batch) -> tuple[int, int]:
+        """Rollouts that the teacher scored, and those that it failed on."""
+        scored_B = ~batch.rollouts.teacher_nll_B.isnan()
+        failed_B = ~batch.usable_B & (batch.rollouts.known_B | (self.spec.baseline in ("opd", "kd")))
+        return int(scored_B.sum()), int(failed_B.sum())
+
+    def _count_failures(self, batch: Batch) -> None:
+        """RunStopped, with a checkpoint, where too many rollouts got no usable number from the teacher."""
+        asked, failed = int(asked_of_teacher(self.spec, batch.rollouts).sum()), self._teacher_counts(batch)[1]
         try:
-            asked = int((scored_B | failed_B).sum())
             self.failure_limit.count(asked, failed, getattr(self.teacher, "faults", None))
         except RunStopped as stop:
             self._save_and_stop(stop)
-        return scored, failed
 
     def _save_and_stop(self, stop: RunStopped) -> None:
         """End the run before a step's update; what was done so far is saved. Every rank calls it."""

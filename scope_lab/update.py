@@ -1,6 +1,7 @@
 """The optimizer's side of a step: one batch of weighted rollouts in micro-batches, and the student is updated."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -16,43 +17,53 @@ from .sharding import exchange_at
 
 
 class Batch(NamedTuple):
-    """Routed, scored and weighted rollouts. The starting student's log-probs are there only where kl_coef asks."""
+    """Routed, scored and weighted rollouts. The starting student's log-probs are there only where kl_coef asks.
+
+    part_B  (B,) bool: of a batch that comes in parts, which rows are this one's; None: all
+    """
 
     rollouts: Rollouts
     coefficients: Coefficients
     usable_B: Tensor
     reference_logp_BT: Tensor | None = None
+    part_B: Tensor | None = None
+
+    def kl_B(self, kl_coef: float) -> Tensor:
+        """Each rollout's coefficient of the KL to the starting student."""
+        return self.usable_B.float() * (kl_coef / len(self.rollouts))
+
+    def rows(self, kl_coef: float) -> Tensor:
+        """Those that train: of this part, with a coefficient that is not 0."""
+        rewarded_B, distilled_B = self.coefficients.reward_B != 0, self.coefficients.distill_B != 0
+        trains_B = rewarded_B | distilled_B | (self.kl_B(kl_coef) != 0)
+        return (trains_B if self.part_B is None else trains_B & self.part_B).nonzero().squeeze(1)
 
 
 def update_policy(
-    student, optimizer, accelerator, config: ScopeConfig, method: Method, batch: Batch, ranks: Ranks | None = None
+    student,
+    optimizer,
+    accelerator,
+    config: ScopeConfig,
+    method: Method,
+    batch: Batch | Iterable[Batch],
+    ranks: Ranks | None = None,
 ) -> dict:
     """`updates_per_batch` optimizer steps on one batch, the same on every rank; returns the metrics of the last.
 
-    The loss is a plain sum over micro-batches and ranks, because the coefficients hold the step's global denominators:
-    how rows are packed and dealt out changes nothing. Rows whose coefficients are all 0 are left out. An update whose
-    loss or gradient is not finite is skipped, on all ranks, and counted.
+    A batch may come in parts, each when it is ready, as many on every rank. The loss is a plain sum over parts,
+    micro-batches and ranks, because the coefficients hold the step's global denominators: how rows are packed and dealt
+    out changes nothing. Rows whose coefficients are all 0 are left out. An update whose loss or gradient is not finite
+    is skipped, on all ranks, and counted.
     """
     ranks = ranks or Ranks()
-    rollouts, coefficients = batch.rollouts, batch.coefficients
-    kl_B = batch.usable_B.float() * (config.kl_coef / len(rollouts))
-    rows = ((coefficients.reward_B != 0) | (coefficients.distill_B != 0) | (kl_B != 0)).nonzero().squeeze(1)
-    microbatches = rollouts.batches(ranks.deal(rows, rollouts.length_B), config.tokens_per_microbatch)
-    # Ranks exchange weights or gradients within a pass, so that all need as many: the last ones may count for nothing.
-    n_passes = max(ranks.collect(len(microbatches)))
-    idle = rows[rollouts.length_B[rows].argmin()][None] if n_passes else rows
+    batches: Iterable[Batch] = [batch] if isinstance(batch, Batch) else batch
+    if config.updates_per_batch > 1:
+        batches = list(batches)
     found: dict = {}
     skipped = 0
     student.train()
     for _ in range(config.updates_per_batch):
-        mine = []
-        for i in range(n_passes):
-            works = i < len(microbatches)
-            # DDP and FSDP2 average over ranks.
-            now, scale = (microbatches[i], ranks.size) if works else (idle, 0)
-            with exchange_at(i == n_passes - 1, student):
-                part = microbatch_backward(student, accelerator, config, method, batch, kl_B, now, scale)
-            mine += [part] if works else []
+        mine = [done for part in batches for done in _backward(student, accelerator, config, method, part, ranks)]
         parts = [part for of_rank in ranks.collect(mine) for part in of_rank]
         norm = float(accelerator.clip_grad_norm_(student.parameters(), config.max_grad_norm))
         found = summarise(parts)
@@ -65,8 +76,26 @@ def update_policy(
     return {**found, "grad_norm": norm, "skipped_updates": skipped}
 
 
+def _backward(student, accelerator, config: ScopeConfig, method: Method, batch: Batch, ranks: Ranks) -> list[dict]:
+    """Forward and backward of this rank's share of a batch, or of its part; what each micro-batch found."""
+    rollouts, rows = batch.rollouts, batch.rows(config.kl_coef)
+    microbatches = rollouts.batches(ranks.deal(rows, rollouts.length_B), config.tokens_per_microbatch)
+    # Ranks exchange weights or gradients within a pass, so that all need as many: the last ones may count for nothing.
+    n_passes = max(ranks.collect(len(microbatches)))
+    idle = rows[rollouts.length_B[rows].argmin()][None] if n_passes else rows
+    found = []
+    for i in range(n_passes):
+        works = i < len(microbatches)
+        # DDP and FSDP2 average over ranks.
+        now, scale = (microbatches[i], ranks.size) if works else (idle, 0)
+        with exchange_at(i == n_passes - 1, student):
+            done = microbatch_backward(student, accelerator, config, method, batch, now, scale)
+        found += [done] if works else []
+    return found
+
+
 def microbatch_backward(
-    student, accelerator, config: ScopeConfig, method: Method, batch: Batch, kl_B: Tensor, rows: Tensor, scale: int
+    student, accelerator, config: ScopeConfig, method: Method, batch: Batch, rows: Tensor, scale: int
 ) -> dict:
     """Forward and backward of some rows; `scale` times their gradient is added up.
 
@@ -75,9 +104,8 @@ def microbatch_backward(
     rollouts, device = batch.rollouts, accelerator.device
     inputs = rollouts.model_input(rows).to(device)
     T, mask_BT = inputs.n_response, inputs.mask_BT
-    reward_B, distill_B, kl_B = (
-        x[rows].to(device) for x in (batch.coefficients.reward_B, batch.coefficients.distill_B, kl_B)
-    )
+    of_batch = (batch.coefficients.reward_B, batch.coefficients.distill_B, batch.kl_B(config.kl_coef))
+    reward_B, distill_B, kl_B = (x[rows].to(device) for x in of_batch)
     sampled_logp_BT, teacher_logp_BT = (
         x[rows, :T].to(device) for x in (rollouts.student_logp_BT, rollouts.teacher_logp_BT)
     )

@@ -75,19 +75,21 @@ def test_the_teacher_is_asked_about_wrong_rollouts_and_no_others(pair):
     run = trainer(small(steps=1, prompts_per_step=16), pair=fresh(pair), teacher=teacher)
     run.train()
     rollouts = run.last_batch.rollouts
-    assert teacher.calls == [(~rollouts.correct_B).nonzero().squeeze(1).tolist()]
+    asked = sorted(row for call in teacher.calls for row in call)
+    assert asked == (~rollouts.correct_B).nonzero().squeeze(1).tolist()
     assert rollouts.teacher_logp_BT[rollouts.correct_B].isnan().all()
 
 
 def test_a_failed_teacher_score_is_dropped_and_counted_never_used(pair):
-    teacher = AskedTeacher(pair.teacher, broken=3)
+    teacher = AskedTeacher(pair.teacher, broken=1)
     run = trainer(small(steps=1, prompts_per_step=16), pair=fresh(pair), teacher=teacher)
     metrics = run.train()[-1]
-    dropped = teacher.calls[0][:3]
+    dropped = [row for call in teacher.calls for row in call[:1]]
     batch = run.last_batch
-    assert metrics["teacher_failed"] == 3
-    assert batch.coefficients.distill_B[dropped].tolist() == [0.0] * 3
-    assert metrics["skipped_updates"] == 0 and metrics["teacher_count"] == len(teacher.calls[0]) - 3
+    assert metrics["teacher_failed"] == len(dropped)
+    assert batch.coefficients.distill_B[dropped].tolist() == [0.0] * len(dropped)
+    assert metrics["skipped_updates"] == 0
+    assert metrics["teacher_count"] == sum(map(len, teacher.calls)) - len(dropped)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.6])

@@ -28,6 +28,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ..errors import InputError
+from ..hardware import free_cores
 from .base import Problem, Task, Verdict, Verification
 from .worker import judged
 
@@ -58,7 +59,7 @@ class Verifier:
         self.runs = getattr(task, "runs", "inline")
         if self.runs not in ("inline", "threads", "processes"):
             raise ValueError(f"{task.name}: found runs={self.runs!r}, accepted inline, threads, processes")
-        self.workers = workers or getattr(task, "workers", None) or _cores()
+        self.workers = workers or getattr(task, "workers", None) or free_cores()
         self.timeout = float(getattr(task, "timeout", TIMEOUT) if timeout is None else timeout)
         self._quick = getattr(task, "quick", None)
 
@@ -101,7 +102,8 @@ class Verifier:
         self._threads, self._processes, self._jobs = [], [], SimpleQueue()
 
     def __del__(self) -> None:
-        self._stop()
+        if self._threads:
+            self._stop()
 
     def __enter__(self) -> "Verifier":
         return self
@@ -118,10 +120,6 @@ class Verifier:
             thread = threading.Thread(target=_serve, args=(self._jobs, judge), daemon=True)
             thread.start()
             self._threads.append(thread)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _serve(jobs: SimpleQueue, judge: Judge) -> None:

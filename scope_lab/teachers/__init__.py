@@ -11,6 +11,10 @@ __all__ = ["LocalTeacher", "Teacher"]
 
 
 class Teacher(Protocol):
+    """A teacher may also have `tokens_per_question`, padded tokens of the rollouts that it is asked about at a
+    time (else it is asked about whatever has come); and `concurrent`: False where it cannot be asked from another
+    thread while the student samples and trains."""
+
     name: str
 
     def score(self, rollouts: Rollouts, rows: Tensor, temperature: float) -> Tensor:

@@ -34,6 +34,7 @@ class AdapterTeacher:
             raise InputError(f"teacher: {folder} is a whole model, accepted a LoRA adapter")
         check_adapter(folder)
         self.name = folder
+        self.concurrent = False  # it takes turns with the student
         self.tokens_per_batch = tokens_per_batch or default_tokens_per_batch(model)
         self.own: str | None = None
         self.student: Any
