@@ -1,7 +1,6 @@
 """What recorded runs say about one method against another: paired by seed and problem, with interval and verdict."""
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .diversity import ORDER, first_and_last
+from .diversity import ORDER, first_and_last, run_folders
 from .errors import InputError
 from .evaluation import Evaluation
 from .methods import METHODS
@@ -17,7 +16,6 @@ from .seeds import contrast, holm, over_problems, over_seeds
 
 NAMES = {"base": "before training", "opd-one": "OPD, G = 1", "reference": "released code"}
 SAME = ["method", "baseline", "metric"]  # what makes two rows one contrast, here and in `paper.comparisons`
-NAMED = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)")
 
 
 class FinishedRun(NamedTuple):
@@ -30,25 +28,17 @@ class FinishedRun(NamedTuple):
 
 
 def finished_runs(folder: str | Path, task: str = "countdown") -> list[FinishedRun]:
-    """Every finished run of the task's plan, FOLDER/TASK/VARIANT-seedN; until it has all of ORDER, FOLDER/TASK-*-seedN.
+    """A task's finished runs (`diversity.run_folders`), every variant of them.
 
     Sorted by method, in the order psr, grpo, kd, opd, scope, then the others as in METHODS, and by seed.
     """
-    folder = Path(folder)
-    runs = _finished(sorted((folder / task).glob("*-seed*")), "")
-    if not {run.method for run in runs}.issuperset(ORDER):
-        runs = _finished(sorted(folder.glob(f"{task}-*-seed*")), f"{task}-")
+    runs = [
+        FinishedRun(variant, seed, *ends)
+        for variant, seed, path in run_folders(folder, task)
+        if (ends := first_and_last(path))
+    ]
     order = [*ORDER, *METHODS]
     return sorted(runs, key=lambda run: (order.index(run.method) if run.method in order else len(order), run[:2]))
-
-
-def _finished(paths: Iterable[Path], prefix: str) -> list[FinishedRun]:
-    runs = []
-    for path in paths:
-        named = NAMED.fullmatch(path.name.removeprefix(prefix))
-        if named and (ends := first_and_last(path)):
-            runs.append(FinishedRun(named["method"], int(named["seed"]), *ends))
-    return runs
 
 
 def method_name(method: str) -> str:

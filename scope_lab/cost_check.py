@@ -1,7 +1,6 @@
 """The cost model beside what was measured: our recorded stages, and the paper's Table 8 for lengths that you name."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 import yaml
@@ -40,17 +39,15 @@ def recorded_stages(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
 
-def predicted_stages(runs: list[Run], folder: str | Path, on: Device, task: str = "countdown") -> pd.DataFrame:
+def predicted_stages(runs: list[Run], on: Device) -> pd.DataFrame:
     """The model's seconds for the same runs, from their settings and mean lengths and verdicts; same rows and columns.
 
-    folder, task  where the runs' config.yaml lie, as for `recorded_runs`
-    on            the device as it is now, not as it was then
+    on  the device as it is now, not as it was then
     Verification is not predicted: it is what was measured.
     """
     rows = {}
     for run in runs:
-        file = Path(folder) / f"{task}-{run.method}-seed{run.seed}" / "config.yaml"
-        config = ScopeConfig(**yaml.safe_load(file.read_text())).validate()
+        config = ScopeConfig(**yaml.safe_load((run.folder / "config.yaml").read_text())).validate()
         mean = run.metrics.mean(numeric_only=True)
         work = work_from(
             config,

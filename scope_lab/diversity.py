@@ -17,15 +17,16 @@ from .tasks.countdown import DIFFICULTIES, parse_prompt, solutions
 
 # Pure reinforcement first, then the methods that listen to a teacher. Ablations are not among them.
 ORDER = ("psr", "grpo", "kd", "opd", "scope")
-RUN_NAME = re.compile(r"(?P<task>[^-]+)-(?P<method>.+)-seed(?P<seed>\d+)")
+RUN_NAME = re.compile(r"(?P<variant>.+)-seed(?P<seed>\d+)")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished recorded run: what it was, its evaluations before and after, and its metrics, a row a step."""
+    """A finished recorded run: its folder, its evaluations before and after, and its metrics, a row a step."""
 
     method: str
     seed: int
+    folder: Path
     before: Evaluation
     after: Evaluation
     metrics: pd.DataFrame
@@ -36,27 +37,46 @@ class Run:
 
 
 def recorded_runs(folder: str | Path, task: str = "countdown", seed: int | None = 0) -> list[Run]:
-    """Every finished run TASK-METHOD-seedN in a folder, in the order psr, grpo, kd, opd, scope; ablations left out.
+    """A task's finished runs (`run_folders`) in the order psr, grpo, kd, opd, scope; all other variants left out.
 
-    seed  which seed, or None for all. A run is finished when the last of its steps has been evaluated.
+    seed  which seed, or None for all
     """
     found = []
-    for path in sorted(Path(folder).glob(f"{task}-*")):
-        name = RUN_NAME.fullmatch(path.name)
-        if not name or name["method"] not in ORDER or seed not in (None, int(name["seed"])):
-            continue
-        if ends := first_and_last(path):
-            found.append(Run(name["method"], int(name["seed"]), *ends, read_metrics(path).set_index("step")))
+    for method, number, path in run_folders(folder, task):
+        if method in ORDER and seed in (None, number) and (ends := first_and_last(path)):
+            found.append(Run(method, number, path, *ends, read_metrics(path).set_index("step")))
     return sorted(found, key=lambda run: (ORDER.index(run.method), run.seed))
+
+
+def run_folders(folder: str | Path, task: str = "countdown") -> list[tuple[str, int, Path]]:
+    """Variant, seed and folder of every run of the task's plan, FOLDER/TASK/VARIANT-seedN, whether finished or not.
+
+    As long as no seed of some method in ORDER is finished there: of the single runs FOLDER/TASK-VARIANT-seedN.
+    """
+    planned = _named(Path(folder) / task, "")
+    finished = {variant for variant, _, path in planned if _last_evaluation(path)}
+    return planned if finished.issuperset(ORDER) else _named(Path(folder), f"{task}-")
+
+
+def _named(folder: Path, prefix: str) -> list[tuple[str, int, Path]]:
+    paths = sorted(folder.glob(f"{prefix}*-seed*"))
+    names = [RUN_NAME.fullmatch(path.name.removeprefix(prefix)) for path in paths]
+    return [(name["variant"], int(name["seed"]), path) for name, path in zip(names, paths, strict=True) if name]
+
+
+def _last_evaluation(path: Path) -> Path | None:
+    """The file of a run's evaluation after its last step, if it is there."""
+    settings = path / "config.yaml"
+    if not settings.is_file():
+        return None
+    file = evaluation_file(path, yaml.safe_load(settings.read_text())["steps"])
+    return file if file.is_file() else None
 
 
 def first_and_last(path: Path) -> tuple[Evaluation, Evaluation] | None:
     """A run folder's evaluations before its first and after its last step; None where one is missing."""
-    settings = path / "config.yaml"
-    if not settings.is_file():
-        return None
-    before, after = (evaluation_file(path, step) for step in (0, yaml.safe_load(settings.read_text())["steps"]))
-    return (Evaluation.load(before), Evaluation.load(after)) if before.is_file() and after.is_file() else None
+    before, after = evaluation_file(path, 0), _last_evaluation(path)
+    return (Evaluation.load(before), Evaluation.load(after)) if after and before.is_file() else None
 
 
 def title(evaluation: Evaluation) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .ablations import FinishedRun, finished_runs, method_name
-from .diversity import ORDER, recorded_runs
+from .diversity import ORDER
 from .evaluation import bootstrap_interval
 from .seeds import contrast
 
@@ -14,17 +14,13 @@ EXTRA = "opd-one"  # the paper's OPD, shown where it has the same seeds
 
 
 def headline_runs(folder: str | Path, task: str = "countdown") -> list[FinishedRun]:
-    """Runs of the five methods with the same seeds, two or more, where the task's plan has them; else the single runs.
-
-    folder  the one that holds TASK/VARIANT-seedN (a plan's) and TASK-METHOD-seed0 (single)
-    """
-    planned = finished_runs(folder, task)
-    seeds = {method: {run.seed for run in planned if run.method == method} for method in (*ORDER, EXTRA)}
-    shared = set.intersection(*(seeds[method] for method in ORDER))
-    if len(shared) < 2:
-        return [FinishedRun(run.method, run.seed, run.before, run.after) for run in recorded_runs(folder, task)]
+    """Runs of the five methods, as far as the task has them, with the seeds that all of these have."""
+    runs = finished_runs(folder, task)
+    seeds = {method: {run.seed for run in runs if run.method == method} for method in (*ORDER, EXTRA)}
+    recorded = [seeds[method] for method in ORDER if seeds[method]]
+    shared = set.intersection(*recorded) if recorded else set()
     order = [*ORDER[:-1], *([EXTRA] if shared <= seeds[EXTRA] else []), ORDER[-1]]
-    chosen = [run for run in planned if run.method in order and run.seed in shared]
+    chosen = [run for run in runs if run.method in order and run.seed in shared]
     return sorted(chosen, key=lambda run: (order.index(run.method), run.seed))
 
 

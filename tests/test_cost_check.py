@@ -22,7 +22,7 @@ def runs():
 
 @pytest.fixture(scope="module")
 def stages(runs):
-    return predicted_stages(runs, DATA / "runs", CORE), recorded_stages(runs)
+    return predicted_stages(runs, CORE), recorded_stages(runs)
 
 
 def test_recorded_stages_are_medians_of_the_metrics(runs):
@@ -46,7 +46,7 @@ def test_predictions_hold_for_a_real_model_with_adapters_in_bfloat16():
         pytest.skip("its prompts are counted by its tokenizer: scope-lab models fetch smollm2-135m")
     runs = recorded_runs(DATA / "runs", task="smollm2")
     assert {run.method for run in runs} >= {"opd", "scope"}
-    ratio = predicted_stages(runs, DATA / "runs", CORE, task="smollm2") / recorded_stages(runs)
+    ratio = predicted_stages(runs, CORE) / recorded_stages(runs)
     ratio = ratio[["generation", "teacher", "update", "total"]].stack()
     assert ratio.min() > 0.4 and ratio.max() < 2.5
 

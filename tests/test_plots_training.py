@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def make_history(n: int = 12) -> list[dict]:
 def make_recorded(method: str, n: int = 12, **columns) -> Run:
     metrics = pd.DataFrame({"step": range(1, n + 1), "reward": np.linspace(0.1, 0.3, n), **columns}).set_index("step")
     evaluation = make_evaluation(f"{method} step 0", [1, 2])
-    return Run(method, 0, evaluation, evaluation, metrics)
+    return Run(method, 0, Path(), evaluation, evaluation, metrics)
 
 
 def curve(ax):

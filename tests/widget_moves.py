@@ -50,7 +50,7 @@ file = DATA / "rollouts" / "countdown.parquet"
 RUNS = """\
 from scope_lab.evaluation import Evaluation
 from scope_lab.models import DATA
-runs = {m: DATA / "runs" / f"countdown-{m}-seed0" / "evaluations" for m in ("psr", "grpo", "kd", "opd", "scope")}
+runs = {m: DATA / "runs" / "countdown" / f"{m}-seed0" / "evaluations" for m in ("psr", "grpo", "kd", "opd", "scope")}
 evaluations = [Evaluation.load(runs["psr"] / "step-000000.json")]
 evaluations += [Evaluation.load(max(folder.glob("step-*.json"))) for folder in runs.values()]
 """
