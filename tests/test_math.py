@@ -293,9 +293,10 @@ def test_hostile_answers_end_and_leave_the_verifier_well(verifier):
 
 
 def test_numeric_answers_are_fast(verifier):
+    # Judged in this process, and by its own clock: a busy machine does not count.
     pairs = [(str(i), str(i + i % 2)) for i in range(3_000)]
     judge(verifier, pairs[:10])
-    started = time.perf_counter()
+    started = time.process_time()
     verdicts = judge(verifier, pairs)
-    assert len(pairs) / (time.perf_counter() - started) > 2_000
+    assert len(pairs) / (time.process_time() - started) > 2_000
     assert [v.verdict == Verdict.CORRECT for v in verdicts] == [i % 2 == 0 for i in range(3_000)]
