@@ -14,12 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .logprobs import sequence_nll
+from .logprobs import by_rows, response_length, sequence_nll
 from .methods import Method, get_method
 
 
 def _segments(group_B: Tensor) -> tuple[Tensor, int]:
-    """Group labels as 0..n-1, and n."""
+    """Group labels as 0..n-1 in their order, and n. Labels between 0 and B are only counted, which saves a sort."""
+    B = group_B.numel()
+    if B and group_B.dtype == torch.int64 and group_B.min() >= 0 and group_B.max() < B:
+        upto = torch.zeros_like(group_B).index_fill_(0, group_B, 1).cumsum(0)
+        return upto[group_B] - 1, int(upto[-1])
     labels, segment_B = torch.unique(group_B, return_inverse=True)
     return segment_B, labels.numel()
 
@@ -33,7 +37,8 @@ def _segment_sum(x_B: Tensor, segment_B: Tensor, n: int) -> Tensor:
 
 
 def _distance_to_best(nll_B, member_B, group_B, power) -> tuple[Tensor, Tensor, Tensor, int]:
-    """max_j(power·nll_j) - power·nll_i >= 0 among a group's members, float64; and members, segments, their number."""
+    """max_j(power·nll_j) - power·nll_i >= 0 among a group's members, 0 for others, float64; and members, segments,
+    their number."""
     nll_B, member_B, group_B = torch.as_tensor(nll_B), torch.as_tensor(member_B), torch.as_tensor(group_B)
     if not (nll_B.shape == member_B.shape == group_B.shape) or nll_B.dim() != 1:
         shapes = f"{tuple(nll_B.shape)}, {tuple(member_B.shape)}, {tuple(group_B.shape)}"
@@ -45,7 +50,7 @@ def _distance_to_best(nll_B, member_B, group_B, power) -> tuple[Tensor, Tensor, 
     segment_B, n = _segments(group_B)
     score_B = torch.where(member_B, power * nll_B, -math.inf)
     best_B = _segment_max(score_B, segment_B, n)[segment_B]
-    return torch.where(member_B, best_B - score_B, math.inf), member_B, segment_B, n
+    return torch.where(member_B, best_B - score_B, 0.0), member_B, segment_B, n
 
 
 @torch.no_grad()
@@ -66,9 +71,9 @@ def group_weights(nll_B, member_B, group_B, tau, power) -> Tensor:
     if not (tau > 0).all():
         raise ValueError(f"tau: found {tau.min().item():g}, accepted a number above 0 (infinity: uniform weights)")
     distance_B, member_B, segment_B, n = _distance_to_best(nll_B, member_B, group_B, power)
-    share_B = torch.where(member_B, torch.exp(-torch.where(member_B, distance_B, 0.0) / tau), 0.0)
-    total_B = _segment_sum(share_B, segment_B, n)[segment_B]
-    return torch.where(member_B, share_B / total_B, 0.0).float()
+    share_B = torch.where(member_B, torch.exp(distance_B / -tau), 0.0)
+    total = _segment_sum(share_B, segment_B, n).clamp_min(1)  # the best member's share is 1
+    return (share_B / total[segment_B]).float()
 
 
 def effective_sample_size(weights_B, group_B) -> Tensor:
@@ -98,9 +103,8 @@ def solve_tau(nll_B, member_B, group_B, power, ess_fraction) -> Tensor:
     if not 0 < ess_fraction <= 1:
         raise ValueError(f"ess_fraction: found {ess_fraction}, accepted above 0 and at most 1")
     distance_B, member_B, segment_B, n = _distance_to_best(nll_B, member_B, group_B, power)
-    finite_B = torch.where(member_B, distance_B, 0.0)
-    widest = _segment_max(finite_B, segment_B, n)
-    nearest = -_segment_max(torch.where(finite_B > 0, -finite_B, -math.inf), segment_B, n)
+    widest = _segment_max(distance_B, segment_B, n)
+    nearest = -_segment_max(torch.where(distance_B > 0, -distance_B, -math.inf), segment_B, n)
     wanted = ess_fraction * _segment_sum(member_B.double(), segment_B, n)
     # e^-40 of a share is nothing beside 1, and at 10^6 times the widest gap all shares are equal.
     solvable = (widest > 0) & (ess_fraction < 1)
@@ -108,7 +112,7 @@ def solve_tau(nll_B, member_B, group_B, power, ess_fraction) -> Tensor:
     high = torch.where(solvable, widest * 1e6, 1.0).log()
     for _ in range(60):
         middle = (low + high) / 2
-        share_B = torch.where(member_B, torch.exp(-finite_B / middle.exp()[segment_B]), 0.0)
+        share_B = torch.where(member_B, torch.exp(distance_B / -middle.exp()[segment_B]), 0.0)
         total, squares = _segment_sum(share_B, segment_B, n), _segment_sum(share_B**2, segment_B, n)
         enough = total**2 >= wanted * squares
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
@@ -199,7 +203,7 @@ def rollout_coefficients(
         reward_B = usable_B.float()
     elif spec.baseline == "opd":
         distill_B = usable_B.float()
-    prompts, rollouts = torch.unique(group_B).numel(), correct_B.numel()
+    prompts, rollouts = _segments(group_B)[1], correct_B.numel()
     tokens, right_tokens = int(length_B.sum()), int(length_B[right_B].sum())
     of_reward, of_distill = {
         "prompts": (prompts, prompts),
@@ -217,6 +221,7 @@ def _signals(spec: Method, right_share_B: Tensor, wrong_share_B: Tensor) -> tupl
     return right_share_B - wrong_share_B, torch.zeros_like(wrong_share_B)
 
 
+@by_rows
 def token_advantages(reward_B, distill_B, student_logp_BT, teacher_logp_BT, mask_BT) -> Tensor:
     """A_{i,t} = reward_i - distill_i · (log pi_student - log pi_teacher)_{i,t} on response tokens, 0 elsewhere.
 
@@ -273,7 +278,7 @@ def scope_advantages(
         sequence_nll(teacher_logp_BT, mask_BT),
         correct_B,
         group_B,
-        mask_BT.sum(-1),
+        response_length(mask_BT),
         known_B,
         tau,
         ess_fraction,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .durable import whole_file
 from .errors import InputError, one_line
-from .logprobs import sequence_nll
+from .logprobs import response_length, sequence_nll
 from .tasks import Problem, Task, Verdict, Verification
 from .tasks.verification import Verifier
 
@@ -95,7 +95,7 @@ class Rollouts:
 
     @property
     def length_B(self) -> Tensor:
-        return self.mask_BT.sum(-1)
+        return response_length(self.mask_BT)
 
     @property
     def verdicts(self) -> np.ndarray:

@@ -283,3 +283,13 @@ def test_masked_mean_divides_by_what_the_caller_names():
     mean.backward()
     assert mean.item() == 0.5
     assert x.grad.tolist() == [0.125, 0, 0.125, 0]
+
+
+def test_many_rows_are_gone_through_in_pieces_with_the_same_result(monkeypatch):
+    logp_BT, mask_BT = torch.randn(50, 7, requires_grad=True), torch.rand(50, 7) < 0.7
+    whole_B = sequence_nll(logp_BT, mask_BT)
+    (gradient_BT,) = torch.autograd.grad(whole_B.nansum(), logp_BT)
+    monkeypatch.setattr("scope_lab.logprobs.IN_CACHE", 30)  # numbers: four rows
+    pieces_B = sequence_nll(logp_BT, mask_BT)
+    torch.testing.assert_close(pieces_B, whole_B, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(torch.autograd.grad(pieces_B.nansum(), logp_BT)[0], gradient_BT, rtol=0, atol=0)
