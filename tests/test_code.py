@@ -90,6 +90,18 @@ def test_functions_that_are_called(row, tmp_path):
     assert judge(task, "def twice(xs) return xs").reason == "does not run"
 
 
+def test_without_its_checker_another_output_than_the_listed_is_not_called_wrong(tmp_path):
+    row = dict(list(stdin_rows())[2][1], generated_checker="import sys\nprint(1)")
+    task = task_of(tmp_path, row)
+    assert judge(task, ADD).verdict == Verdict.CORRECT
+    other = judge(task, "print(5)")
+    assert (other.verdict, other.reason, other.score) == (Verdict.UNKNOWN, "needs its checker", None)
+    assert judge(task, "print(5)\n1 // 0").reason == "ended with an error"
+    once = "a, b = map(int, input().split())\nprint(b if a == 2 else 1 // 0)"
+    assert judge(task, once).verdict == Verdict.INCORRECT  # it ends with an error once: no checker helps
+    assert not read_problem(dict(row, generated_checker=None)).tests.several
+
+
 def test_the_statement_of_codeforces_has_its_parts_and_examples():
     row = dict(list(stdin_rows())[3][1], output_format="Their sum.")
     statement = read_problem(row).statement

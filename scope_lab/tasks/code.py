@@ -114,7 +114,9 @@ class Code:
     def verify(self, problem: Problem, response: str) -> Verification:
         """Run the response's program against the problem's tests. `score` is the share of them that it passed.
 
-        A program over its limits is incorrect; unknown is a sandbox that did not start, or tests that cannot be used.
+        A program over its limits is incorrect; unknown is a sandbox that did not start, tests that cannot be used, or
+        an output that is not the listed one where others are right too: the checkers that come with such problems are
+        programs that nobody has read, each with a way of its own to say what it found, and are not run.
         """
         found = self._problems.get(problem.id)
         if found is None:
@@ -171,9 +173,9 @@ def call(tests: FunctionTests, program: str, limits: Limits) -> Judged:
 
 def feed(tests: StdinTests, program: str, limits: Limits) -> Judged:
     """The program anew for each test; its output is compared here. The first reason it fails for is the reason."""
-    passed, reason = 0, ""
+    passed, reason, undecided = 0, "", False
     for number, (given, expected) in enumerate(tests.cases):
-        if reason and number >= ALWAYS_RUN:
+        if (reason or undecided) and number >= ALWAYS_RUN:
             break
         found = sandbox.run(program, given, limits)
         if found.status == "failed":
@@ -183,8 +185,12 @@ def feed(tests: StdinTests, program: str, limits: Limits) -> Judged:
             break  # so would others, each for as long
         if found.returncode == 0 and same_output(found.stdout, expected):
             passed += 1
+        elif found.returncode == 0 and tests.several:
+            undecided = True
         else:
             reason = reason or ("ended with an error" if found.returncode else "a test fails")
+    if undecided and not reason:
+        return Verdict.UNKNOWN, "needs its checker", None
     score = passed / len(tests.cases)
     return (Verdict.INCORRECT, reason, score) if reason else (Verdict.CORRECT, "all tests pass", score)
 

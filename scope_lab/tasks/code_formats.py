@@ -38,9 +38,10 @@ class FunctionTests:
 
 @dataclass(frozen=True)
 class StdinTests:
-    """A program reads each input and must print the output beside it."""
+    """A program reads each input and must print the output beside it; `several`: or another that is right too."""
 
     cases: tuple[tuple[str, str], ...]
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def _with_cases(row: Mapping[str, Any], statement: str, cases: Iterable[tuple[Ma
         calls = [(_arguments(case["input"]), _value(case["output"])) for case, _ in cases]
         tests = FunctionTests(names.pop(), _calls(calls), BEFOREHAND)
     else:
-        tests = StdinTests(tuple((_text(case["input"]), _text(case["output"])) for case, _ in cases))
+        checker = row.get("generated_checker")  # open-r1's, of a Codeforces problem with several right outputs
+        texts = tuple((_text(case["input"]), _text(case["output"])) for case, _ in cases)
+        tests = StdinTests(texts, several=isinstance(checker, str) and bool(checker.strip()))
     seconds = float(limit) if isinstance(limit, int | float) and limit > 0 else None
     return CodeProblem(_id(row, statement), statement, starter, tests, seconds=seconds)
 

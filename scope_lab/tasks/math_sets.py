@@ -56,7 +56,7 @@ SETS = {
         "a number",
     ),
     "math500": MathSet(
-        "HuggingFaceH4/MATH-500", "problem", "answer", "test", "MIT (of MATH)",
+        "HuggingFaceH4/MATH-500", "problem", "answer", "test", "none stated; PRM800K and MATH, its sources, are MIT",
         "500 of MATH's test problems (Hendrycks et al. 2021; Lightman et al. 2023)", "an expression, exactly",
     ),
     "minerva": MathSet(
