@@ -20,6 +20,7 @@ from .tasks import SPLITS
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 PIPELINES = ("streaming", "synchronous")
+ENGINES = ("transformers", "vllm")
 POSITIVE = (
     "tau",
     "clip",
@@ -42,6 +43,7 @@ POSITIVE = (
     "teacher_timeout",
     "teacher_concurrency",
     "skipped_limit",
+    "engine_gap_limit",
 )
 NOT_NEGATIVE = (
     "kl_coef",
@@ -114,6 +116,13 @@ class ScopeConfig:
     logprob_temperature: float | None = setting(None, "sampling", "of both models' log-probs; default: temperature")
     max_new_tokens: int | None = setting(None, "sampling", "default: what the task needs")
     sequences_per_batch: int = setting(256, "sampling", "sequences generated at a time")
+    engine: str = setting(
+        "transformers", "sampling", "what writes rollouts: the student itself, or vLLM on the same device", ENGINES
+    )
+    engine_memory: float = setting(0.3, "sampling", "with engine=vllm: its share of the device's memory")
+    engine_gap_limit: float = setting(
+        0.3, "sampling", "with engine=vllm: mean difference of its log-probs, in nats, above which a run stops"
+    )
 
     learning_rate: float = setting(5e-5, "optimizer", "of AdamW")
     skipped_limit: int = setting(
@@ -198,6 +207,7 @@ class ScopeConfig:
         if self.pair is not None and self.pair not in PAIRS:
             raise InputError(f"pair: found {shown(self.pair)}, accepted {', '.join(PAIRS)}, or set student and teacher")
         self._check_teacher_servers()
+        self._check_engine()
         has_teacher = self.teacher or self.teacher_servers or not METHODS[self.method].needs_teacher
         if self.pair is None and not (self.student and has_teacher):
             raise InputError("pair: set pair, or both student and teacher")
@@ -217,6 +227,23 @@ class ScopeConfig:
             raise InputError(f"teacher_servers: method {self.method} asks no server for log-probs; leave it out")
         if self.spec.same_temperature:
             check_server_temperature(self.logprob_temperature or self.temperature)
+
+    def _check_engine(self) -> None:
+        if self.engine != "vllm":
+            for name, idle in (("engine_memory", 0.3), ("engine_gap_limit", 0.3)):
+                if getattr(self, name) != idle:
+                    raise InputError(f"{name}: has no effect without engine=vllm; leave it out")
+            return
+        if not 0 < self.engine_memory < 1:
+            raise InputError(f"engine_memory: found {self.engine_memory}, accepted above 0 and below 1")
+        if self.spec.baseline == "kd":
+            raise InputError("engine: found vllm, accepted transformers with method kd, whose sampler is the teacher")
+        scored_at = self.logprob_temperature or self.temperature
+        if scored_at != 1 and (scored_at, self.top_p, self.top_k) != (self.temperature, 1.0, 0):
+            raise InputError(
+                f"logprob_temperature: found {scored_at:g}, accepted with engine=vllm 1, or the temperature where "
+                "top_p is 1 and top_k 0"
+            )
 
     @property
     def tracker_names(self) -> list[str]:

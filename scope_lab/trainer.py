@@ -6,7 +6,9 @@ import math
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,10 +18,11 @@ from .checkpoint import RunFolder
 from .config import ScopeConfig
 from .diagnosis import keep_batch
 from .distributed import Ranks, evaluations_joined, joined, stacked
-from .engines import OnFinished
-from .engines.transformers import sample
+from .engines import Engine, OnFinished
+from .engines.canary import Gap, score_anew
+from .engines.choice import engine_of
 from .errors import InputError, RunStopped, shown
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation
 from .hardware import pick_device
 from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
@@ -80,6 +83,11 @@ class ScopeTrainer:
             student, optimizer = self._load(pair, task, teacher, resume, device, bf16)
         self.student, self.optimizer = prepare(self.accelerator, student, optimizer)
         with self.ranks.same_fate():
+            self.engine = self._engine_of(self.unwrapped, bf16)
+        self.engine_is_current = False
+        kd = self.spec.baseline == "kd"
+        self.sampler = self._engine_of(self.pair.teacher, bf16) if kd else self.engine
+        with self.ranks.same_fate():
             if self.folder and self.ranks.is_main:
                 self.folder.create()
         self.history: list[dict] = self.folder.history() if self.folder and resume else []
@@ -126,7 +134,7 @@ class ScopeTrainer:
         self.teacher = teacher
         if teacher is None and self.pair.teacher is not None:
             self.teacher = LocalTeacher(self.pair.teacher, self.pair.teacher_name)
-        self.reference = LocalTeacher(reference, "starting student") if reference else None
+        self.reference = reference
         self.pipeline = Pipeline(
             Verifier(self.task),
             self.teacher,
@@ -147,7 +155,9 @@ class ScopeTrainer:
             raise InputError(f"max_new_tokens: found {limit}, accepted less than the student's context of {context}")
         # Of those with the most characters, because to read every prompt would take long.
         longest = sorted([*self.problems, *self.held_out], key=lambda problem: len(problem.prompt))[-16:]
-        for problem, tokens in zip(longest, encode_prompts(self.tokenizer, longest), strict=True):
+        encoded = encode_prompts(self.tokenizer, longest)
+        self.longest_prompt = max(map(len, encoded))
+        for problem, tokens in zip(longest, encoded, strict=True):
             if context and len(tokens) + limit > context:
                 raise InputError(
                     f"task: problem {shown(problem.id)} of {self.task.name} has {len(tokens)} tokens, accepted at most "
@@ -156,6 +166,18 @@ class ScopeTrainer:
         if self.folder and resume:
             self.step = self.folder.restore(student, optimizer, tidies=self.ranks.is_main)
         return student, optimizer
+
+    def _engine_of(self, model, bf16: bool) -> Engine:
+        return engine_of(
+            self.config,
+            model,
+            self.tokenizer,
+            self.task,
+            longest_prompt=self.longest_prompt,
+            dtype="bfloat16" if bf16 else "float32",
+            autocast=self.accelerator.autocast,
+            several_ranks=self.ranks.size > 1,
+        )
 
     # The loop
 
@@ -210,9 +232,13 @@ class ScopeTrainer:
                 self.student, self.optimizer, self.accelerator, self.config, self.spec, batches, self.ranks
             )
         clock.lap("update")
+        if updated["skipped_updates"] < self.config.updates_per_batch:
+            self.engine_is_current = False
         self.step += 1
         batch = self.last_batch
         metrics = {"step": self.step, **step_metrics(rollouts, batch.coefficients, batch.usable_B), **updated}
+        if self.gap.tokens:
+            metrics |= self.gap.metrics
         metrics |= {"learning_rate": learning_rate, **clock.seconds}
         metrics["seconds_teacher_hidden"] = max(way.seconds_scoring - metrics["seconds_teacher"], 0.0)
         metrics["teacher_scored"], metrics["teacher_failed"] = self._teacher_counts(batch)
@@ -237,52 +263,60 @@ class ScopeTrainer:
         """
         problems, part = self.step_problems(), None
         share = self.ranks.share(len(problems))
-        with whole(self.student):
+        with self.sampling_student():
             if share:
                 first_row = share.start * self.config.rollouts_per_prompt
                 rollouts = self.sample_rollouts([problems[i] for i in share], first_row, way.on_finished)
+                # Perplexities and ratios are of the student as it computes, whatever sampled from it.
+                own_weights = self.config.engine != "transformers"
+                gap = score_anew(rollouts, partial(self._logprobs, self.unwrapped)) if own_weights else Gap()
                 clock.lap("generation")
                 clock.move(way.seconds_verifying, "generation", to="verification")
                 way.verify(rollouts)
                 clock.lap("verification")
-                part = rollouts, self._reference_logprobs(rollouts)
+                part = rollouts, self._logprobs(self.reference, rollouts) if self.reference else None, gap
                 if self.ranks.size > 1 or not self.pipeline.in_background:
                     way.score(rollouts)
         parts = [part for part in self.ranks.collect(part) if part]
         clock.lap("teacher")
-        all_rollouts, reference_logp_BT = (list(column) for column in zip(*parts, strict=True))
+        all_rollouts, reference_logp_BT, gaps = (list(column) for column in zip(*parts, strict=True))
+        self._watch(gaps)
         return joined(all_rollouts), stacked(reference_logp_BT, torch.nan) if self.reference else None
+
+    @contextmanager
+    def sampling_student(self) -> Iterator[None]:
+        """Within it the weights are whole, and the engine samples with them as they are now. All ranks enter it."""
+        with whole(self.student):
+            if not self.engine_is_current:
+                self.engine.sync(self.unwrapped)
+            self.engine_is_current = True
+            yield
 
     def sample_rollouts(
         self, problems: list[Problem], first_row: int = 0, on_finished: OnFinished | None = None
     ) -> Rollouts:
         """The policy's responses, a function of weights, seed, step and their row in the step's batch alone."""
-        config, spec = self.config, self.spec
+        config = self.config
         sampling = self.sampling(config.temperature, config.top_p, config.top_k, self._step_seed(), first_row)
-        sampler = self.pair.teacher if spec.baseline == "kd" else self.unwrapped
-        with self.accelerator.autocast():
-            rollouts = sample(
-                sampler,
-                self.tokenizer,
-                problems,
-                config.rollouts_per_prompt,
-                sampling,
-                task=self.task.name,
-                batch_size=config.sequences_per_batch,
-                on_finished=on_finished,
-            )
+        rollouts = self.sampler.sample(problems, config.rollouts_per_prompt, sampling, on_finished)
         rollouts.student, rollouts.step = self.pair.student_name, self.step
         rollouts.teacher = self.teacher.name if self.teacher else ""
-        if spec.baseline == "kd":  # the sampler was the teacher
+        if self.spec.baseline == "kd":  # the sampler was the teacher
             rollouts.teacher_logp_BT = rollouts.student_logp_BT
             rollouts.student_logp_BT = torch.full_like(rollouts.teacher_logp_BT, torch.nan)
         return rollouts
 
-    def _reference_logprobs(self, rollouts: Rollouts) -> Tensor | None:
-        if not self.reference:
-            return None
+    def _logprobs(self, model, rollouts: Rollouts) -> Tensor:
         with self.accelerator.autocast():
-            return self.reference.score(rollouts, torch.arange(len(rollouts)), rollouts.sampling.scored_at)
+            return LocalTeacher(model).score(rollouts, torch.arange(len(rollouts)), rollouts.sampling.scored_at)
+
+    def _watch(self, gaps: list[Gap]) -> None:
+        """RunStopped, with a checkpoint, where the ranks' engines do not sample from the student."""
+        self.gap = Gap.of_all(gaps)
+        try:
+            self.gap.check(self.config.engine_gap_limit)
+        except RunStopped as stop:
+            self._save_and_stop(stop)
 
     def weighted(
         self, rollouts: Rollouts, reference_logp_BT: Tensor | None, way: Step, clock: Stopwatch
@@ -353,21 +387,17 @@ class ScopeTrainer:
         share, mine = self.ranks.share(len(problems)), None
         first_row = share.start * config.eval_samples
         sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, 10_000, first_row)
-        with whole(self.student), self.accelerator.autocast():
+        with self.sampling_student():
             if share:
-                mine, _ = evaluate(
-                    self.unwrapped,
-                    self.tokenizer,
-                    self.task,
-                    [problems[i] for i in share],
-                    sampling,
-                    config.eval_samples,
-                    label=f"{config.method} step {self.step}",
-                    split=config.eval_split,
-                    batch_size=config.sequences_per_batch,
-                    progress=self._bar(f"evaluate step {self.step}"),
-                    verifier=self.pipeline.verifier,
-                )
+                with self._bar(f"evaluate step {self.step}", len(share) * config.eval_samples) as bar:
+                    rollouts = self.engine.sample(
+                        [problems[i] for i in share],
+                        config.eval_samples,
+                        sampling,
+                        on_finished=lambda _, rows: bar.update(len(rows)),
+                    )
+                rollouts.verify(self.pipeline.verifier)
+                mine = Evaluation.of(rollouts, f"{config.method} step {self.step}", config.eval_split)
         evaluation = evaluations_joined([part for part in self.ranks.collect(mine) if part])
         with self.ranks.same_fate():
             if self.folder and self.ranks.is_main:
@@ -430,8 +460,8 @@ class ScopeTrainer:
     def _step_seed(self) -> int:
         return (self.config.seed * 1_000_003 + self.step) % 2**31
 
-    def _bar(self, description: str) -> Callable:
-        return lambda batches: tqdm(batches, desc=description, unit="batch", leave=False, disable=not self.progress)
+    def _bar(self, description: str, total: int) -> tqdm:
+        return tqdm(total=total, desc=description, unit="rollout", leave=False, disable=not self.progress)
 
     @staticmethod
     def _in_words(metrics: dict) -> dict:

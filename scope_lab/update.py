@@ -129,11 +129,14 @@ def microbatch_backward(
     accelerator.backward(loss * scale)
     distilled_BT = mask_BT & (distill_B != 0)[:, None]
     ratio_BT = torch.where(distilled_BT, now_BT - teacher_logp_BT, 0.0)
+    gap_BT = torch.where(mask_BT, now_BT - sampled_logp_BT, 0.0).abs().nan_to_num()
     found = {
         "loss": loss.detach(),
         "student_path_loss": masked_mean(-reward_B[:, None] * now_BT, mask_BT, 1.0),
         "teacher_path_loss": (distill_B[:, None] * ratio_BT).sum(),
-        "sampler_gap": torch.where(mask_BT, now_BT - sampled_logp_BT, 0.0).abs().nan_to_num().max(),
+        "sampler_gap": gap_BT.max(),
+        "gap_sum": gap_BT.sum(),
+        "gap_count": mask_BT.sum(),
         "ratio_sum": ratio_BT.sum(),
         "ratio_count": distilled_BT.sum(),
     }
@@ -143,9 +146,10 @@ def microbatch_backward(
 
 def summarise(parts: list[dict]) -> dict:
     """Micro-batches' sums as the step's metrics."""
-    count = sum(part["ratio_count"] for part in parts)
+    count, tokens = (sum(part[name] for part in parts) for name in ("ratio_count", "gap_count"))
     return {
         **{name: sum(part[name] for part in parts) for name in ("loss", "student_path_loss", "teacher_path_loss")},
         "sampler_gap": max((part["sampler_gap"] for part in parts), default=0.0),
+        "sampler_gap_mean": sum(part["gap_sum"] for part in parts) / tokens if tokens else 0.0,
         "reverse_kl": sum(part["ratio_sum"] for part in parts) / count if count else None,
     }

@@ -12,7 +12,7 @@ __all__ = ["Engine", "OnFinished"]
 
 # Called with rollouts and the numbers (n,) of those rows that have just been finished: their tokens, mask, log-probs,
 # response and finish reason are final and may be read from any thread; other rows may still be empty.
-OnFinished = Callable[[Rollouts, Tensor], None]
+OnFinished = Callable[[Rollouts, Tensor], object]
 
 
 class Engine(Protocol):
@@ -32,5 +32,5 @@ class Engine(Protocol):
         ...
 
     def sync(self, model) -> None:
-        """Sample with this student's weights as they are now. Called after every update."""
+        """Sample with this student's weights as they are now. Called before sampling, if the student has changed."""
         ...

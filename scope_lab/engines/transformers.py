@@ -1,7 +1,7 @@
 """Sampling with `transformers`: left-padded batches that shrink as their rows end, with log-probs of what they draw."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -290,10 +290,19 @@ class TransformersEngine:
     """Samples with the student itself, which therefore is always the one that trains (scope_lab.engines.Engine).
 
     batch_size  sequences generated at a time
+    autocast    makes the context in which the model computes
     """
 
-    def __init__(self, model, tokenizer, task: str = "", batch_size: int = 256):
-        self.model, self.tokenizer, self.task, self.batch_size = model, tokenizer, task, batch_size
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        task: str = "",
+        batch_size: int = 256,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+    ):
+        self.model, self.tokenizer, self.task = model, tokenizer, task
+        self.batch_size, self.autocast = batch_size, autocast
 
     def sample(
         self,
@@ -302,16 +311,17 @@ class TransformersEngine:
         sampling: Sampling,
         on_finished: OnFinished | None = None,
     ) -> Rollouts:
-        return sample(
-            self.model,
-            self.tokenizer,
-            problems,
-            rollouts_per_prompt,
-            sampling,
-            task=self.task,
-            on_finished=on_finished,
-            batch_size=self.batch_size,
-        )
+        with self.autocast():
+            return sample(
+                self.model,
+                self.tokenizer,
+                problems,
+                rollouts_per_prompt,
+                sampling,
+                task=self.task,
+                on_finished=on_finished,
+                batch_size=self.batch_size,
+            )
 
     def sync(self, model) -> None:
         """Nothing to do."""
