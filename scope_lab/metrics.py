@@ -36,8 +36,8 @@ GLOSSARY = {
     "loss": "value of the surrogate loss (its gradient is what matters)",
     "grad_norm": "norm of the gradient before clipping",
     "learning_rate": "of this update",
-    "sampler_gap": "largest |log-prob when sampling - log-prob in the update| over updated tokens, nats; with "
-    "engine vllm |log-prob by vLLM - log-prob by the student| over all sampled tokens: the canary",
+    "sampler_gap": "largest difference between a token's log-prob when sampled and in the update, over updated tokens, "
+    "nats; with engine vllm between vLLM's and the student's, over all sampled tokens: the canary",
     "sampler_gap_mean": "the same: mean",
     "skipped_updates": "updates left out because loss or gradient was not finite",
     "seconds_generation": "sampling",

@@ -33,7 +33,8 @@ LAUNCH = [
     sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1",
     "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
 ]  # fmt: skip
-ROUNDING = {"sampler_gap", "grad_norm", "entropy"}  # differences of rounding, or shown to their last digits
+# Differences of rounding, or shown to their last digits.
+ROUNDING = {"sampler_gap", "sampler_gap_mean", "grad_norm", "entropy"}
 
 
 def launch(way: str | None, *words: str) -> subprocess.Popen:
