@@ -4,6 +4,7 @@ import time
 from dataclasses import fields
 
 from .architectures import CONFIGS, Architecture, architecture
+from .commands.flags import add_command, add_settings
 from .config import ScopeConfig, build_config
 from .cost import TEACHER_PLACES, UTILISATION, VERIFY_SECONDS, Setup, Work, step_seconds
 from .devices import DEVICES, GIB, Device, device
@@ -177,9 +178,8 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} seconds"
 
 
-def add_plan(commands, add, add_settings) -> None:
-    """`add` and `add_settings` are cli's: a subcommand, and a flag for every setting of a run."""
-    parser = add(commands, "plan", "seconds and memory of a run before it starts", run_plan, epilog=EXAMPLE)
+def add_plan(commands) -> None:
+    parser = add_command(commands, "plan", "seconds and memory of a run before it starts", run_plan, epilog=EXAMPLE)
     parser.usage = "scope-lab plan [--recipe NAME | --student NAME --teacher NAME] [--on DEVICE] [--SETTING VALUE ...]"
     parser.add_argument("--recipe", metavar="NAME|FILE", help="settings from a recipe of the package or a YAML file")
     assumed = parser.add_argument_group("plan", f"models may also be {', '.join(CONFIGS)}: sizes alone are needed")

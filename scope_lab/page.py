@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cli import Parser
+from .commands.flags import Parser
 from .errors import InputError
 from .explore import paths
 from .models import DATA

@@ -1,0 +1,81 @@
+"""The parser of `scope-lab`, and the flags that several subcommands have."""
+
+import argparse
+import re
+from dataclasses import fields
+from typing import Any
+
+from ..errors import InputError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with mistakes as InputError and a suggestion; a flag is written out, never cut short."""
+
+    def __init__(self, **settings):
+        super().__init__(allow_abbrev=False, **settings)
+
+    def parse_args(self, args=None, namespace=None):
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            flags = getattr(parsed, "flags", []) if name.startswith("-") else []
+            self.error(f"unrecognized arguments: {' '.join(unknown)[:200]}{did_you_mean(name, flags)}")
+        return parsed
+
+    def error(self, message: str):
+        if found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            message += did_you_mean(found[1], re.findall(r"[^', ]+", found[2]))
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
+def add_command(commands, name: str, summary: str, run, epilog: str | None = None) -> argparse.ArgumentParser:
+    """A subcommand that calls run(parsed); its flags are known to `Parser` for suggestions."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, flags=parser._option_string_actions)
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for every field of ScopeConfig, in its sections; values are read by the config, not by argparse."""
+    from ..config import ScopeConfig
+
+    groups: dict[str, Any] = {}
+    for item in fields(ScopeConfig):
+        section = item.metadata["section"]
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section)
+        choices = item.metadata["choices"]
+        accepted = f": {', '.join(choices)}" if choices else ""
+        default = "" if item.default is None or item.default == "" else f" [{item.default}]"
+        groups[section].add_argument(
+            "--" + item.name.replace("_", "-"),
+            dest="set_" + item.name,
+            metavar="VALUE",
+            default=argparse.SUPPRESS,
+            nargs="?" if isinstance(item.default, bool) else None,
+            const="true" if isinstance(item.default, bool) else None,
+            help=(item.metadata["help"] + accepted + default).replace("%", "%%"),
+        )
+
+
+def add_device(parser) -> None:
+    """Where a command's models are, and in which precision."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
+    parser.add_argument(
+        "--dtype", default="auto", help="of the weights; auto: float32 on a CPU, bfloat16 on a GPU [auto]"
+    )
+
+
+def add_unsafe(parser) -> None:
+    """Leave to run what a model wrote where it cannot be isolated."""
+    parser.add_argument(
+        "--unsafe-no-sandbox",
+        action="store_true",
+        help="code tasks, where there is no bubblewrap: run what the model wrote with your rights, files and network",
+    )
