@@ -33,6 +33,7 @@ COLUMNS = (
     "seed",
     "step",
 )
+SCORE = "score"  # one more column, where the task gives partial credit: a share in 0..1, empty where it gave none
 
 
 def to_frame(rollouts: Rollouts, tokenizer) -> pd.DataFrame:
@@ -67,7 +68,9 @@ def to_frame(rollouts: Rollouts, tokenizer) -> pd.DataFrame:
                 "step": rollouts.step,
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    scores = [verification.score for verification in rollouts.verifications]
+    return frame if all(score is None for score in scores) else frame.assign(**{SCORE: np.array(scores, dtype=float)})
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
@@ -88,6 +91,10 @@ def _check_columns(frame: pd.DataFrame) -> None:
             raise InputError(f"{name}: found {shown(frame[name].iloc[0])}, accepted numbers")
     for name in ("sampling_temperature", "logprob_temperature"):
         demand((frame[name] > 0) & (frame[name] < np.inf), name, "a number above 0")
+    if SCORE in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[SCORE]):
+            raise InputError(f"{SCORE}: found {shown(frame[SCORE].iloc[0])}, accepted numbers")
+        demand(frame[SCORE].isna() | frame[SCORE].between(0, 1), SCORE, "a share from 0 to 1")
     demand(frame.token_ids.map(_are_token_ids), "token_ids", "whole numbers from 0 on, one at least")
     for name in ("student_logp", "teacher_logp"):
         demand(frame[name].map(lambda values: values is None or _are_numbers(values)), name, "a list of numbers")
@@ -156,7 +163,7 @@ def from_frame(frame: pd.DataFrame, tokenizer=None) -> Rollouts:
         finish_reason=frame.finish_reason.tolist(),
         student_logp_BT=padded("student_logp", np.nan, np.float32),
         teacher_logp_BT=padded("teacher_logp", np.nan, np.float32),
-        verifications=[Verification(Verdict(verdict), "recorded") for verdict in frame.verdict],
+        verifications=_verifications(frame),
         sampling=sampling,
         prompt_tokens=encode_prompts(tokenizer, problems) if tokenizer is not None else [],
         pad_id=tokenizer.pad_token_id if tokenizer is not None else 0,
@@ -164,3 +171,11 @@ def from_frame(frame: pd.DataFrame, tokenizer=None) -> Rollouts:
         teacher=first.teacher,
         step=int(first.step),
     )
+
+
+def _verifications(frame: pd.DataFrame) -> list[Verification]:
+    scores = frame[SCORE] if SCORE in frame.columns else [None] * len(frame)
+    return [
+        Verification(Verdict(verdict), "recorded", score=None if pd.isna(score) else float(score))
+        for verdict, score in zip(frame.verdict, scores, strict=True)
+    ]

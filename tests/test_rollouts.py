@@ -423,6 +423,17 @@ def test_table_has_the_designed_columns_and_a_row_a_rollout(taught, file, tokeni
         assert (row.sampling_temperature, row.logprob_temperature) == (1.0, 0.7)
 
 
+def test_partial_credit_is_kept_where_there_is_some(taught, tokenizer, tmp_path):
+    path = tmp_path / "code.parquet"
+    shares = [None if v.verdict == Verdict.UNKNOWN else i / 47 for i, v in enumerate(taught.verifications)]
+    scored = [replace(v, score=share) for v, share in zip(taught.verifications, shares, strict=True)]
+    replace(taught, verifications=scored).save(path, tokenizer)
+    assert pd.read_parquet(path).columns.tolist() == [*DESIGN_COLUMNS, "score"]
+    assert [v.score for v in Rollouts.load(path).verifications] == shares
+    refused(rewritten(path, score=lambda frame: [1.5, *frame.score[1:]]), "score", "1.5", "from 0 to 1")
+    refused(rewritten(path, score=lambda frame: ["all"] * len(frame)), "score", "all", "numbers")
+
+
 def test_rows_of_a_prompt_may_stand_anywhere(taught, file, tokenizer):
     frame = pd.read_parquet(file).sample(frac=1, random_state=4)
     frame.to_parquet(file)
