@@ -1,9 +1,7 @@
 """The SCOPE trainer: rollouts → verify → route → score with the teacher → weights → loss → update → log."""
 
-import copy
 import importlib.util
 import math
-import random
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,23 +19,23 @@ from .distributed import Ranks, evaluations_joined, joined, stacked
 from .engines import Engine, OnFinished
 from .engines.canary import Gap, score_anew
 from .engines.choice import engine_of
-from .errors import InputError, RunStopped, shown
+from .errors import InputError, RunStopped
 from .evaluation import Evaluation
 from .hardware import pick_device
 from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
-from .models import Pair, load_pair, with_adapter
+from .models import Pair
 from .objective import Coefficients, rollout_coefficients
 from .pipeline import Pipeline, Step, asked_of_teacher, usable_rollouts
-from .rollouts import Rollouts, Sampling, encode_prompts
+from .problems import RunProblems
+from .rollouts import Rollouts, Sampling
+from .run_models import load_models
 from .sharding import make_accelerator, prepare, whole, whole_optimizer_state, whole_weights
 from .tasks import Problem, Task, load_task
 from .tasks.own import with_verifier
 from .tasks.verification import Verifier
 from .teachers import LocalTeacher, Teacher
-from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
 from .teachers.limit import FailureLimit
-from .teachers.vllm import ServerTeacher, teacher_behind_servers
 from .update import Batch, update_policy
 
 
@@ -102,39 +100,8 @@ class ScopeTrainer:
         config = self.config
         self.task = with_verifier(task or load_task(config.task or ""), config.verifier, config.verifier_threshold)
         self.folder = RunFolder(config.out, config, resume) if config.out else None
-        torch.manual_seed(config.seed)  # for adapters, the only random weights
-        teacher = teacher or teacher_behind_servers(config)
-        shared = adapter_of_the_same_base(config) if pair is None and teacher is None else None
-        self.pair = pair or load_pair(
-            config.pair,
-            student=config.student,
-            teacher=config.teacher,
-            device=device,
-            dtype="bfloat16" if bf16 and config.lora_rank else "float32",  # a base that does not train needs no more
-            teacher_dtype="bfloat16" if bf16 else "float32",
-            allow_mismatch=config.allow_mismatch,
-            with_teacher=teacher is None and self.spec.needs_teacher and not shared,
-        )
-        if isinstance(teacher, ServerTeacher):
-            teacher.check(self.pair.tokenizer, config.allow_mismatch)
-        student = self.pair.student
-        reference = copy.deepcopy(student) if config.kl_coef else None
-        if config.lora_rank:
-            student = with_adapter(student, config.lora_rank, config.lora_alpha)
-        if shared:
-            teacher = AdapterTeacher(student, shared)
-        if config.gradient_checkpointing:
-            # transformers renamed it; older versions know the second name alone
-            getattr(student, "activation_checkpointing_enable", student.gradient_checkpointing_enable)()
-        parameters = [p for p in student.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=device == "cuda" or None
-        )
+        self.pair, student, self.teacher, self.reference, optimizer = load_models(config, pair, teacher, device, bf16)
         self.tokenizer = self.pair.tokenizer
-        self.teacher = teacher
-        if teacher is None and self.pair.teacher is not None:
-            self.teacher = LocalTeacher(self.pair.teacher, self.pair.teacher_name)
-        self.reference = reference
         self.pipeline = Pipeline(
             Verifier(self.task),
             self.teacher,
@@ -145,24 +112,8 @@ class ScopeTrainer:
             autocast=self.accelerator.autocast,
         )
         self.failure_limit = FailureLimit(config.teacher_failure_limit)
-        self.problems = self._training_problems()
-        self.held_out = (
-            self.task.problems(config.eval_split, config.eval_problems, seed=0) if config.eval_problems else []
-        )
         context = getattr(student.config, "max_position_embeddings", None)
-        limit = config.max_new_tokens or self.task.max_new_tokens
-        if context and limit >= context:
-            raise InputError(f"max_new_tokens: found {limit}, accepted less than the student's context of {context}")
-        # Of those with the most characters, because to read every prompt would take long.
-        longest = sorted([*self.problems, *self.held_out], key=lambda problem: len(problem.prompt))[-16:]
-        encoded = encode_prompts(self.tokenizer, longest)
-        self.longest_prompt = max(map(len, encoded))
-        for problem, tokens in zip(longest, encoded, strict=True):
-            if context and len(tokens) + limit > context:
-                raise InputError(
-                    f"task: problem {shown(problem.id)} of {self.task.name} has {len(tokens)} tokens, accepted at most "
-                    f"{context - limit} beside max_new_tokens {limit} in the student's context of {context}"
-                )
+        self.problems = RunProblems(config, self.task, self.tokenizer, context)
         if self.folder and resume:
             self.step = self.folder.restore(student, optimizer, tidies=self.ranks.is_main)
         return student, optimizer
@@ -173,7 +124,7 @@ class ScopeTrainer:
             model,
             self.tokenizer,
             self.task,
-            longest_prompt=self.longest_prompt,
+            longest_prompt=self.problems.longest_prompt,
             dtype="bfloat16" if bf16 else "float32",
             autocast=self.accelerator.autocast,
             several_ranks=self.ranks.size > 1,
@@ -362,16 +313,8 @@ class ScopeTrainer:
         return Sampling(temperature, top_p, top_k, limit, seed, self.config.logprob_temperature, first_row)
 
     def step_problems(self) -> list[Problem]:
-        """The next prompts of an endless shuffled walk through the training problems, each once an epoch."""
-        P, n = self.config.prompts_per_step, len(self.problems)
-        chosen: list[Problem] = []
-        for position in range(self.step * P, (self.step + 1) * P):
-            epoch, place = divmod(position, n)
-            if not chosen or place == 0:
-                order = list(range(n))
-                random.Random(f"{self.config.seed} {epoch}").shuffle(order)
-            chosen.append(self.problems[order[place]])
-        return chosen
+        """This step's prompts."""
+        return self.problems.of_step(self.step)
 
     def evaluate_now(self) -> Evaluation | None:
         """Evaluate the student on held-out problems; the same problems and sampling seed at every step."""
@@ -382,7 +325,7 @@ class ScopeTrainer:
         if evaluation := self.ranks.from_main(Evaluation.load(kept) if kept and kept.is_file() else None):
             self.evaluations = {0: evaluation}
             return evaluation
-        problems = self.held_out
+        problems = self.problems.held_out
         temperature = config.eval_temperature or config.temperature
         share, mine = self.ranks.share(len(problems)), None
         first_row = share.start * config.eval_samples
@@ -444,18 +387,6 @@ class ScopeTrainer:
             where = f"; {self.folder.path}/skipped holds batches, `scope-lab inspect` reads them" if self.folder else ""
             with self.ranks.same_fate():
                 raise RunStopped(f"skipped_limit: loss or gradient was not finite in {limit} steps in a row{where}")
-
-    def _training_problems(self) -> list[Problem]:
-        held_out = self.config.eval_split == "train" and self.config.eval_problems
-        if held_out:
-            warnings.warn("eval_split is train: the evaluation is not on held-out problems", stacklevel=3)
-        wanted = self.config.train_problems
-        if wanted is None and not (hasattr(self.task, "path") or getattr(self.task, "finite", False)):
-            wanted = 10_000
-        problems = list(self.task.problems("train", wanted, seed=self.config.seed))
-        if not problems:
-            raise InputError(f"task: {self.task.name} has no problem in its train split")
-        return problems
 
     def _step_seed(self) -> int:
         return (self.config.seed * 1_000_003 + self.step) % 2**31

@@ -4,11 +4,11 @@ import pickle
 import sys
 import time
 from collections import deque
-from types import SimpleNamespace
 
 import pytest
 
-from scope_lab import ScopeConfig, ScopeTrainer
+from scope_lab import ScopeConfig
+from scope_lab.problems import training_problems
 from scope_lab.tasks import Problem, Verdict, load_task
 from scope_lab.tasks.gym import ASK, EVALUATED, GENEROUS, PLANNING, Gym, final_answer
 from scope_lab.tasks.verification import Verifier
@@ -96,8 +96,7 @@ def test_a_generator_that_has_no_more_problems_says_so():
 
 
 def test_a_run_trains_on_the_problems_that_there_are():
-    run = SimpleNamespace(config=ScopeConfig(), task=load_task("gym:tower_of_hanoi:max_disks=4"))
-    assert 20 < len(ScopeTrainer._training_problems(run)) < 100
+    assert 20 < len(training_problems(ScopeConfig(), load_task("gym:tower_of_hanoi:max_disks=4"))) < 100
 
 
 def test_settings_are_the_tasks_own_and_checked():

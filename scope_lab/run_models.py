@@ -1,0 +1,62 @@
+"""The models of a run, each where and as its settings want it: who trains, who teaches, what they started from."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+
+from .config import ScopeConfig
+from .models import Pair, load_pair, with_adapter
+from .teachers import LocalTeacher, Teacher
+from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
+from .teachers.vllm import ServerTeacher, teacher_behind_servers
+
+
+class RunModels(NamedTuple):
+    """The pair as it was loaded; the student that trains, perhaps with an adapter; its teacher, where the method has
+    one; the student as it was, where kl_coef asks; the optimizer."""
+
+    pair: Pair
+    student: torch.nn.Module
+    teacher: Teacher | None
+    reference: torch.nn.Module | None
+    optimizer: torch.optim.Optimizer
+
+
+def load_models(config: ScopeConfig, pair: Pair | None, teacher: Teacher | None, device: str, bf16: bool) -> RunModels:
+    """What a run's settings name; `pair` and `teacher` stand in for theirs.
+
+    bf16  whether arithmetic is bfloat16: then a teacher, and the base of an adapter, are kept in it
+    Raises InputError for models that cannot be had or do not fit together.
+    """
+    torch.manual_seed(config.seed)  # for adapters, the only random weights
+    teacher = teacher or teacher_behind_servers(config)
+    shared = adapter_of_the_same_base(config) if pair is None and teacher is None else None
+    pair = pair or load_pair(
+        config.pair,
+        student=config.student,
+        teacher=config.teacher,
+        device=device,
+        dtype="bfloat16" if bf16 and config.lora_rank else "float32",  # a base that does not train needs no more
+        teacher_dtype="bfloat16" if bf16 else "float32",
+        allow_mismatch=config.allow_mismatch,
+        with_teacher=teacher is None and config.spec.needs_teacher and not shared,
+    )
+    if isinstance(teacher, ServerTeacher):
+        teacher.check(pair.tokenizer, config.allow_mismatch)
+    student = pair.student
+    reference = copy.deepcopy(student) if config.kl_coef else None
+    if config.lora_rank:
+        student = with_adapter(student, config.lora_rank, config.lora_alpha)
+    if shared:
+        teacher = AdapterTeacher(student, shared)
+    elif teacher is None and pair.teacher is not None:
+        teacher = LocalTeacher(pair.teacher, pair.teacher_name)
+    if config.gradient_checkpointing:
+        # transformers renamed it; older versions know the second name alone
+        getattr(student, "activation_checkpointing_enable", student.gradient_checkpointing_enable)()
+    parameters = [p for p in student.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=device == "cuda" or None
+    )
+    return RunModels(pair, student, teacher, reference, optimizer)
