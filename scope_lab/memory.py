@@ -54,6 +54,7 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
                 response; logits of one token a row
     update      gradients 4 · trained parameters; activations of a micro-batch (`activation_bytes`) and their gradients
                 (`passing_bytes`); a chunk of logits (`logits_bytes`)
+    vLLM        holds `engine_memory` of the device at both, with its cache and its copy of the weights
     mixed       also autocast's bfloat16 copies: 2 bytes a weight that a token is multiplied with, of one layer at a
                 time where the weights are frozen and no graph holds them
     """
@@ -65,6 +66,8 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
         base["reference weights"] = 4.0 * student.parameters
     if setup.teacher and setup.teacher_at == "here":
         base["teacher weights"] = (2.0 if setup.mixed else 4.0) * setup.teacher.parameters
+    if setup.engine == "vllm":
+        base["vLLM"] = setup.engine_memory * setup.device.memory
     longest = work.prompt_tokens + work.longest
     rows, writer = min(setup.sequences_per_batch, work.rollouts), sampler(setup, work)
     generation = {
@@ -72,6 +75,8 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
         "logits": 16.0 * rows * writer.vocabulary,
         "bfloat16 copies": _copies(setup, graph=False),
     }
+    if setup.engine == "vllm":
+        generation = {}
     tokens = min(
         max(setup.tokens_per_microbatch, longest),
         max(work.updated * work.rollouts, 1) * (work.prompt_tokens + work.response_tokens),

@@ -43,8 +43,19 @@ def test_what_does_not_fit_comes_with_a_way_out(capsys):
 
 
 def test_single_changes_are_alternatives(capsys):
-    said = printed(capsys, "plan", "--recipe", "one_gpu", "--on", "h100", "--sequences-per-batch", "256")
+    itself = ["--engine", "transformers", "--engine-memory", "0.3", "--sequences-per-batch", "256"]
+    said = printed(capsys, "plan", "--recipe", "one_gpu", "--on", "h100", *itself)
     assert "\nit would with sequences_per_batch 64\n" in said
+
+
+def test_vllm_takes_its_share_and_less_time(capsys):
+    said = printed(capsys, *PAIR, "--on", "h100", "--gradient-checkpointing", "--engine", "vllm")
+    assert re.search(r"^  vLLM +24\.0 GiB$", said, re.M) and "KV cache" not in said
+    with_transformers = printed(capsys, *PAIR, "--on", "h100", "--gradient-checkpointing")
+    vllm, transformers = (
+        float(re.search(r"^  generation +([\d.]+)$", text, re.M)[1]) for text in (said, with_transformers)
+    )
+    assert vllm < transformers
 
 
 def test_what_can_never_fit_is_told(capsys):

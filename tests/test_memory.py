@@ -150,6 +150,9 @@ def test_settings_change_the_parts_that_they_should():
         assert "teacher weights" not in memory(replace(LARGE, teacher_at=place), SHORT)["update"]
     assert "reference weights" in memory(replace(LARGE, reference=True), SHORT)["update"]
     assert "bfloat16 copies" not in memory(replace(LARGE, mixed=False), SHORT)["update"]
+    vllm = memory(replace(LARGE, engine="vllm", engine_memory=0.25), SHORT)
+    assert all(parts.pop("vLLM") == LARGE.device.memory / 4 for parts in vllm.values())
+    assert vllm["update"] == whole["update"] and vllm["generation"].keys() < whole["generation"].keys()
     few = memory(replace(LARGE, sequences_per_batch=8), SHORT)["generation"]["KV cache"]
     assert few == whole["generation"]["KV cache"] / 32
 

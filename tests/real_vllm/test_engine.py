@@ -1,11 +1,13 @@
 """Real vLLM in the training process: it samples what the student would, follows it after a sync, and a run trains."""
 
 import copy
+import json
 import os
 
 import pytest
 import torch
 from serve import QUIET, SMALL
+from test_distributed import WAYS, finished, launch
 from test_engines import Watch, of
 
 from scope_lab import ScopeTrainer
@@ -140,3 +142,17 @@ def test_a_run_whose_engine_does_not_follow_stops(engine, tmp_path, monkeypatch)
         monkeypatch.setattr(trainer.engine, "sync", lambda model: None)
     with pytest.raises(RunStopped, match=r"engine_gap_limit: .* does not sample from the student; .*--resume"):
         trainer.train()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_ranks_with_an_engine_each_sample_what_one_does(engine, tmp_path, way):
+    """Launched as a user launches them: DDP, and FSDP2, whose weights are whole only while it samples."""
+    changes = settings(steps=2, eval_problems=0, prompts_per_step=5, learning_rate=1e-3)
+    words = [word for name, value in changes.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    finished(launch(way, "-m", "scope_lab", "train", *words, "--out", str(tmp_path)))
+    both = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    one = ScopeTrainer(build_config(None, changes), progress=False).train()
+    print(f"largest gap of each step, {way}:", [metrics["sampler_gap"] for metrics in both])
+    assert all(metrics["sampler_gap"] <= CLOSE for metrics in both)
+    for name in ("reward", "response_tokens", "truncated", "grad_norm"):
+        assert [metrics[name] for metrics in both] == pytest.approx([metrics[name] for metrics in one], rel=1e-3), name
