@@ -3,7 +3,8 @@
 Seconds are work over what a device does of it in a second. Reading and training many tokens at once is bound by
 arithmetic, writing them one by one by memory; UTILISATION says what part of either peak is counted on. Formulas stand
 at the functions. Not in the model: padding (batches are sorted by length), prompts that teacher and update read once
-for several rollouts (scope_lab.prefix), evaluation, loading, checkpoints.
+for several rollouts (scope_lab.prefix), the student's own log-probs of what vLLM wrote, evaluation, loading,
+checkpoints.
 """
 
 from dataclasses import dataclass, replace

@@ -228,6 +228,14 @@ def test_a_run_samples_and_evaluates_with_vllm_and_syncs_where_the_student_chang
     assert list(run.evaluations) == [0, 2]
 
 
+def test_a_run_that_trains_an_adapter_samples_with_it_merged(fake):
+    history = trainer(lora_rank=4, learning_rate=0.1, eval_problems=0).train()
+    first, second = fake.started[0].synced
+    assert all(metrics["sampler_gap"] < 1e-4 for metrics in history)
+    assert first.keys() == second.keys() and not any("lora" in name for name in first)
+    assert any(not first[name].equal(second[name]) for name in first)
+
+
 def test_log_probs_of_the_batch_are_the_students_own(fake):
     run = trainer(logprob_temperature=1.0, temperature=0.7, eval_problems=0, steps=1)
     before = copy.deepcopy(run.unwrapped)
