@@ -16,12 +16,15 @@ BUNDLED = {
     "countdown-teacher": "1.8 M parameters, the same game, clearly better",
     "grid-student": "0.3 M parameters, finds shortest paths through a grid, often wrong",
     "grid-teacher": "0.6 M parameters, the same task, clearly better",
+    "strings-student": "0.3 M parameters, writes Python functions of a string by example, often wrong",
+    "strings-teacher": "0.6 M parameters, the same task, clearly better",
 }
 # LoRA adapters, bundled too; the base that they name is loaded beneath them.
 ADAPTERS = {"smollm2-teacher": "LoRA adapter on smollm2-135m, solves the word problems clearly better"}
 PAIRS = {
     "countdown": ("countdown-student", "countdown-teacher", "countdown"),
     "grid": ("grid-student", "grid-teacher", "grid_path"),
+    "strings": ("strings-student", "strings-teacher", "string_function"),
     "smollm2": ("smollm2-135m", "smollm2-teacher", "word_problems"),
 }
 

@@ -64,6 +64,13 @@ RECIPES = {
         student=Recipe(hidden=96, layers=3, steps=250, learning_rate=3e-3),
         teacher=Recipe(hidden=128, layers=3, steps=900, learning_rate=3e-3, seed=1),
     ),
+    "strings": PairRecipe(
+        does="writes a Python function of a string by example",
+        characters="abcduvwxyzs[]:-012+',",
+        example=("bcda,vwxyzu:", "s[1:]+s[0]"),
+        student=Recipe(hidden=96, layers=3, steps=220, learning_rate=3e-3),
+        teacher=Recipe(hidden=128, layers=3, steps=700, learning_rate=3e-3, seed=1),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Labelled responses and verifiers' errors; what turned verdicts do to a step; the formula task; checkers."""
+"""Labelled responses and verifiers' errors; what turned verdicts do to a step; the task string_function; checkers."""
 
 import re
 from itertools import islice
@@ -115,7 +115,7 @@ def test_checkers_know_the_classic_mistakes(checker, answer, mistake):
     assert feedback.passed == (mistake is None) and feedback.mistake == mistake
 
 
-# The formula task.
+# The code task of the bundled pair.
 
 
 def has_sandbox() -> bool:
@@ -127,28 +127,38 @@ def has_sandbox() -> bool:
 
 
 @pytest.mark.skipif(not has_sandbox(), reason="no sandbox can be had here")
-def test_formulas_are_judged_by_what_they_print_in_the_sandbox():
-    task = load_task("formula")
+def test_string_functions_are_judged_by_what_they_print_in_the_sandbox():
+    task = load_task("string_function")
     for problem, text in islice(task.derivations("train", 0), 4):
         assert task.verify(problem, text).verdict == "correct"
-    problem = Problem("1", "1,4,9,16:", "(x+1)*(x+1)")
+    problem = Problem("1", "bcda,vwxyzu:", "s[1:]+s[0]")
     wanted = {
-        "x*x+2*x+1": "all tests pass",
-        "(x+1)**2": "all tests pass",
-        "x+1": "a test fails",
-        "[1,4,9,16,0,0][x]": "a test fails",  # what the prompt shows is not all that is tested
-        "1//x": "it raises",
-        "x+": "no expression",
+        "s[1:] + s[:1]": "all tests pass",
+        "''.join(s[i - len(s) + 1] for i in range(len(s)))": "all tests pass",
+        "s[1:]": "a test fails",
+        "{'abcd': 'bcda', 'uvwxyz': 'vwxyzu'}.get(s)": "a test fails",  # more is tested than the prompt shows
+        "s[1:]+s[3]": "ended with an error",
+        "s[1:]+": "no expression",
         "": "no expression",
-        "9**9**9": "cpu limit",
-        "__import__('os').listdir('/home')": "it raises",
+        "s*9**9**9": "time limit",
+        "__import__('os').listdir('/home')": "ended with an error",
+        "print(s[1:]+s[0]) or exit()": "a test fails",
     }
     assert {text: task.verify(problem, text).reason for text in wanted} == wanted
-    assert task.verify(problem, "x*x+2*x+1").answer != task.verify(problem, "(x+1)**2").answer
-    assert task.verify(Problem("1", "?", "nonsense"), "x").verdict == "unknown"
+    assert task.verify(problem, "s[1:]+s[0]").answer == task.verify(problem, "s[1:] + s[ 0]").answer
+    assert task.verify(Problem("1", "?", "nonsense"), "s").verdict == "unknown"
 
 
-def test_formula_splits_share_no_sequence():
-    task = load_task("formula")
-    train, test = ({p.id for p in task.problems(split, 40)} for split in ("train", "test"))
-    assert not train & test and len(test) == 40
+def test_a_sandbox_that_fails_once_is_asked_again(monkeypatch):
+    task, problem = load_task("string_function"), Problem("1", "", "s[1:]+'-'")
+    outcomes = iter(["failed", "finished", "finished"])
+    monkeypatch.setattr(sandbox, "run", lambda *_: sandbox.Outcome(next(outcomes), 0, "-", "", 0.0))
+    assert task.verify(problem, "s[1:]+'-'").reason == "sandbox failed"
+    assert task.verify(problem, "s[1:]+'--'").verdict == "correct"
+
+
+def test_string_functions_of_the_splits_differ_and_fit_the_task():
+    task = load_task("string_function")
+    train, test = (task.problems(split, 400) for split in ("train", "test"))
+    assert not {p.id for p in train} & {p.id for p in test} and len({p.id for p in test}) == 400
+    assert max(len(p.reference) for p in train + test) < task.max_new_tokens

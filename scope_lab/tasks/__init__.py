@@ -25,7 +25,7 @@ def load_task(name: str) -> Task:
     math:NAME, math:FILE.jsonl, math:hub:…      mathematics, judged by the boxed answer (tasks/math.py)
     gym:NAME, gym:NAME:KEY=VALUE,…              any task of reasoning-gym (tasks/gym.py)
     code:humaneval, code:FILE.jsonl             programs, tested in the sandbox (tasks/code.py)
-    formula                                     a Python formula for a sequence, tested in the sandbox
+    string_function                             a Python function of a string, by example, tested in the sandbox
     grid_path                                   its shortest_path on small grids, in a form for small models
     """
     domain, _, detail = name.partition(":")
@@ -46,10 +46,10 @@ def load_task(name: str) -> Task:
         from .code import Code
 
         return Code(detail.removesuffix(":completion"), completion=detail.endswith(":completion"))
-    elif name == "formula":
-        from .formula import Formula
+    elif name == "string_function":
+        from .string_function import StringFunction
 
-        return Formula()
+        return StringFunction()
     elif name == "grid_path":
         from .grid_path import GridPath
 
@@ -61,7 +61,7 @@ def load_task(name: str) -> Task:
     generated = [f"countdown:{d}" for d in DIFFICULTIES] + [f"word_problems:{d}" for d in WORD_DIFFICULTIES]
     choices = ", ".join(choice.removesuffix(":standard") for choice in generated)
     raise InputError(
-        f"task: found {shown(name)}{did_you_mean(name, ['countdown', 'grid_path', *generated])}, "
-        f"accepted {choices}, code:humaneval, code:FILE.jsonl, formula, "
-        "grid_path, gym:NAME, math:NAME, FILE.jsonl or countdown:FILE.jsonl"
+        f"task: found {shown(name)}{did_you_mean(name, ['countdown', 'grid_path', 'string_function', *generated])}, "
+        f"accepted {choices}, code:humaneval, code:FILE.jsonl, "
+        "grid_path, string_function, gym:NAME, math:NAME, FILE.jsonl or countdown:FILE.jsonl"
     )
