@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent / "bench" / "gpu.py"
-PARTS = ("matmul", "scoring", "update", "curve")  # not compiled, which waits for a compiler
+PARTS = ("matmul", "scoring", "update", "streaming", "curve")  # not compiled, which waits for a compiler
 
 
 def run(*arguments: str) -> str:
@@ -23,4 +23,5 @@ def test_every_part_runs_and_says_what_it_found(tmp_path):
     assert all(
         parts[name]["utilisation"] > 0 and parts[name]["tokens_per_second"] > 0 for name in ("scoring", "update")
     )
+    assert parts["streaming"]["ratio"] > 0
     assert parts["curve"]["agrees"] and len(set(parts["curve"]["losses"]["cpu"])) == 2
