@@ -38,37 +38,37 @@ SCORE = "score"  # one more column, where the task gives partial credit: a share
 
 def to_frame(rollouts: Rollouts, tokenizer) -> pd.DataFrame:
     """A row a rollout, with the columns of `data/rollouts/*.parquet` (data/README.md)."""
-    rows: list[dict[str, Any]] = []
-    counts: dict[int, int] = {}
     decoded = cache(lambda token: tokenizer.decode([token]))
+    problems = [rollouts.problems[group] for group in rollouts.group_B.tolist()]
     lengths = rollouts.length_B.tolist()
-    for i, (group, length) in enumerate(zip(rollouts.group_B.tolist(), lengths, strict=True)):
-        problem, ids = rollouts.problems[group], rollouts.tokens_BT[i, :length].tolist()
-        counts[group] = counts.get(group, -1) + 1
-        teacher_logp = rollouts.teacher_logp_BT[i, :length].numpy()
-        rows.append(
-            {
-                "task": rollouts.task,
-                "prompt_id": problem.id,
-                "rollout_id": counts[group],
-                "prompt": problem.prompt,
-                "reference": problem.reference,
-                "response": rollouts.responses[i],
-                "verdict": str(rollouts.verifications[i].verdict) if rollouts.verifications else "unknown",
-                "finish_reason": rollouts.finish_reason[i],
-                "token_ids": np.array(ids, dtype=np.int32),
-                "tokens": [decoded(token) for token in ids],
-                "student_logp": rollouts.student_logp_BT[i, :length].numpy().astype(np.float32),
-                "teacher_logp": None if np.isnan(teacher_logp).any() else teacher_logp.astype(np.float32),
-                "student": rollouts.student,
-                "teacher": rollouts.teacher,
-                "sampling_temperature": rollouts.sampling.temperature,
-                "logprob_temperature": rollouts.sampling.scored_at,
-                "seed": rollouts.sampling.seed,
-                "step": rollouts.step,
-            }
-        )
-    frame = pd.DataFrame(rows)
+    scored_B = ~(rollouts.teacher_logp_BT.isnan() & rollouts.mask_BT).any(-1)
+
+    def unpadded(x_BT: Tensor, dtype) -> list[np.ndarray]:
+        return [row[:length] for row, length in zip(x_BT.numpy().astype(dtype), lengths, strict=True)]
+
+    token_ids = unpadded(rollouts.tokens_BT, np.int32)
+    teacher_logp = unpadded(rollouts.teacher_logp_BT, np.float32)
+    columns: dict[str, Any] = {
+        "task": rollouts.task,
+        "prompt_id": [problem.id for problem in problems],
+        "rollout_id": pd.Series(rollouts.group_B.numpy()).groupby(rollouts.group_B.numpy()).cumcount(),
+        "prompt": [problem.prompt for problem in problems],
+        "reference": [problem.reference for problem in problems],
+        "response": rollouts.responses,
+        "verdict": [str(v.verdict) for v in rollouts.verifications] or "unknown",
+        "finish_reason": rollouts.finish_reason,
+        "token_ids": token_ids,
+        "tokens": [[decoded(token) for token in ids.tolist()] for ids in token_ids],
+        "student_logp": unpadded(rollouts.student_logp_BT, np.float32),
+        "teacher_logp": [x if scored else None for x, scored in zip(teacher_logp, scored_B.tolist(), strict=True)],
+        "student": rollouts.student,
+        "teacher": rollouts.teacher,
+        "sampling_temperature": rollouts.sampling.temperature,
+        "logprob_temperature": rollouts.sampling.scored_at,
+        "seed": rollouts.sampling.seed,
+        "step": rollouts.step,
+    }
+    frame = pd.DataFrame(columns)
     scores = [verification.score for verification in rollouts.verifications]
     return frame if all(score is None for score in scores) else frame.assign(**{SCORE: np.array(scores, dtype=float)})
 

@@ -135,8 +135,12 @@ class Rollouts:
         if not isinstance(task, Verifier):
             with Verifier(task) as verifier:
                 return self.verify(verifier, truncated)
-        verdicts = [self.submit(row, task, truncated) for row in range(len(self))]
-        self.verifications = [verdict.result() for verdict in verdicts]
+        verdicts: list[Verification | Future[Verification]] = []
+        for row in range(len(self)):
+            verdict = self.submit(row, task, truncated)
+            # futures that are kept cost the garbage collector more than verifying does
+            verdicts.append(verdict.result() if verdict.done() else verdict)
+        self.verifications = [v.result() if isinstance(v, Future) else v for v in verdicts]
 
     def submit(self, row: int, verifier: Verifier, truncated: str = "incorrect") -> Future[Verification]:
         """The verdict to come of one rollout, as in `verify`."""

@@ -1,13 +1,19 @@
 """How time and memory grow with the number of rollouts, from 10^3 to 10^6: weights, advantages, verdicts, parquet.
 
 `python tests/bench/scaling.py [--out data/bench/scaling.json]`, one thread. The rollouts are recorded ones, repeated as
-often as needed under prompts of their own, eight each. Each size runs in a process of its own, so that its peak of
-memory is its own. The exponent of a stage is the slope of log seconds over log rollouts: 1 is linear.
+often as needed under prompts of their own, eight each. Sizes come one after the other, round by round, each in a
+process of its own, so that its peak of memory is its own. Seconds are the processor's, which other work on a machine
+disturbs less: of a round the median of its repeats, then the median of rounds. The exponent of a stage is the slope of
+log seconds over log rollouts, 1 is linear: over all sizes, over those from 10^4 on, where fixed costs no longer show,
+and from each size to the next.
 """
 
 import argparse
+import itertools
 import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,32 +33,21 @@ from scope_lab.models import DATA, load_tokenizer
 from scope_lab.objective import rollout_coefficients
 
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
-FITTED_FROM = 10_000  # below it fixed costs show, and slopes come out below 1
+FIXED_BELOW = 10_000  # rollouts: there fixed costs show, and slopes come out below 1
 TARGET_EXPONENT = 1.05
 G = 8
-SECONDS = 1.0  # of repeats a stage and size; the best counts
+PARTS = ("seconds", "megabytes")
+SECONDS = 1.0  # of repeats a stage, size and round
 
 
-def weights_input(n: int, groups: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """nll_B, member_B and group_B of n rollouts of random perplexity, half of them on the path, groups interleaved."""
-    generator = torch.Generator().manual_seed(0)
-    nll_B = torch.rand(n, generator=generator) * 2
-    return nll_B, torch.rand(n, generator=generator) < 0.5, torch.arange(n) % (groups or n // G)
-
-
-def best_of(run: Callable, at_least: int = 1, seconds: float = 0.0) -> float:
-    """Seconds of the quickest repeat, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def middle_of(run: Callable, seconds: float) -> float:
+    """Processor seconds of a repeat, their median; the first, which warms up, counts only where there is no other."""
     found: list[float] = []
-    try:
-        while len(found) < at_least or sum(found) < seconds:
-            started = time.perf_counter()
-            run()
-            found.append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(threads)
-    return min(found)
+    while sum(found) < seconds:
+        started = time.process_time()
+        run()
+        found.append(time.process_time() - started)
+    return statistics.median(found[1:] or found)
 
 
 def repeated(n: int) -> Rollouts:
@@ -82,9 +77,9 @@ def measure(n: int) -> dict:
     seconds = {}
 
     def timed(stage: str, run: Callable) -> None:
-        seconds[stage] = best_of(run, seconds=SECONDS)
+        seconds[stage] = middle_of(run, SECONDS)
 
-    path = weights_input(n)
+    path = rollouts.student_nll_B, correct_B & usable_B, rollouts.group_B
     timed("weights", lambda: group_weights(*path, 1.0, +1))
     timed("tau auto", lambda: solve_tau(*path, +1, 0.5))
     timed("advantages", lambda: scope_advantages(
@@ -103,7 +98,7 @@ def measure(n: int) -> dict:
         timed("parquet read", lambda: Rollouts.load(file))
     return {
         "rollouts": n,
-        "seconds": {stage: round(s, 6) for stage, s in seconds.items()},
+        "seconds": {stage: round(s, 8) for stage, s in seconds.items()},
         "megabytes": {
             "rollouts": round(held),
             "weights to verification": round(before - held),
@@ -121,39 +116,53 @@ def peak_mb() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/bench/scaling.json"))
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--up-to", type=int, default=SIZES[-1], metavar="N", help="rollouts; those sizes alone")
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
         print(json.dumps(measure(arguments.case)))
         return
-    cases: list[dict] = []
-    for n in (n for n in SIZES if n <= arguments.up_to):
-        done = subprocess.run([sys.executable, __file__, "--case", str(n)], check=True, capture_output=True, text=True)
-        cases.append(json.loads(done.stdout.splitlines()[-1]))
-        print(cases[-1], flush=True)
-    fitted = [case for case in cases if case["rollouts"] >= FITTED_FROM]
-    stages = list(cases[0]["seconds"])
-    exponents = {
-        stage: round(slope([(case["rollouts"], case["seconds"][stage]) for case in fitted]), 3) for stage in stages
-    } if len(fitted) > 1 else {}  # fmt: skip
+    sizes, load = [n for n in SIZES if n <= arguments.up_to], [round(os.getloadavg()[0], 2)]
+    runs: dict[int, list[dict]] = {n: [] for n in sizes}
+    for _ in range(arguments.rounds):
+        for n in sizes:
+            command = [sys.executable, __file__, "--case", str(n)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs[n].append(json.loads(done.stdout.splitlines()[-1]))
+            print(runs[n][-1], flush=True)
+    cases = [{"rollouts": n, **{part: medians([run[part] for run in runs[n]]) for part in PARTS}} for n in sizes]
     result = {
         "what": f"weights to parquet over the number of rollouts, groups of {G}, one thread",
-        "exponents": exponents,
-        "fitted_from": FITTED_FROM,
         "target_exponent": TARGET_EXPONENT,
+        "exponents": {stage: exponents(cases, stage) for stage in cases[0]["seconds"]},
+        "fixed_below": FIXED_BELOW,
+        "rounds": arguments.rounds,
         "cases": cases,
+        "load_before_and_after": [*load, round(os.getloadavg()[0], 2)],
         "hardware": describe(),
     }
-    print(exponents)
+    print(json.dumps(result["exponents"]))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def slope(points: list[tuple[float, float]]) -> float:
-    """Of a straight line through log x, log y."""
-    x, y = np.log(np.array(points)).T
-    return float(np.polyfit(x, y, 1)[0])
+def medians(found: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+
+
+def exponents(cases: list[dict], stage: str) -> dict:
+    """Of seconds over rollouts: over all sizes, from FIXED_BELOW on, and between neighbours."""
+    points = [(case["rollouts"], case["seconds"][stage]) for case in cases]
+    large = [point for point in points if point[0] >= FIXED_BELOW]
+    between = {f"{a[0]} to {b[0]}": slope([a, b]) for a, b in itertools.pairwise(points)}
+    return {"all": slope(points), "large": slope(large), "between": between}
+
+
+def slope(points: list[tuple[float, float]]) -> float | None:
+    """Of a straight line through log x, log y; None of fewer than two points."""
+    x, y = np.log(np.array(points)).reshape(-1, 2).T
+    return round(float(np.polyfit(x, y, 1)[0]), 3) if len(points) > 1 else None
 
 
 if __name__ == "__main__":
