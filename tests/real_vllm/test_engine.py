@@ -91,6 +91,17 @@ def test_a_row_is_a_function_of_seed_and_row(synced):
     assert len(set(whole.responses[:4])) > 1
 
 
+def test_a_sampling_that_is_broken_off_leaves_nothing_behind(synced, student):
+    def refuse(rollouts, rows):
+        raise KeyboardInterrupt
+
+    before = synced.sample(PROBLEMS, 4, SAMPLING)
+    with pytest.raises(KeyboardInterrupt):
+        synced.sample(PROBLEMS, 4, SAMPLING, refuse)
+    synced.sync(student)
+    assert synced.sample(PROBLEMS, 4, SAMPLING).responses == before.responses
+
+
 def test_after_a_change_only_a_sync_brings_the_new_weights(synced, student):
     changed = copy.deepcopy(student)
     with torch.no_grad():
