@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from transformers import LlamaForCausalLM
+from walls import walls  # noqa: F401
 
 from scope_lab import load_pair
 from scope_lab.models import BUNDLED, PAIRS, check_compatible, load_model, load_tokenizer, resolve, stop_token_ids
@@ -233,12 +234,14 @@ def test_stop_tokens_are_those_of_every_source():
 
 
 @pytest.mark.parametrize("pair", RECIPES)
-def test_what_a_pair_is_made_from_can_be_read_by_its_models(pair):
+def test_what_a_pair_is_made_from_can_be_read_by_its_models(pair, request):
     made, student = RECIPES[pair], load_tokenizer(PAIRS[pair][0])
     assert build_tokenizer(made.characters).get_vocab() == student.get_vocab()
     assert student.unk_token_id not in student("".join(made.example)).input_ids
     if pair == "grid":
         pytest.importorskip("reasoning_gym", reason="the extra gym is not installed")
+    if pair == "strings":
+        request.getfixturevalue("walls")
     task = load_task(PAIRS[pair][2])
     tokens, labels = training_batch(task, student, made.student, step=0)
     assert student.unk_token_id not in tokens and (labels != -100).any(1).all()

@@ -6,9 +6,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from walls import walls  # noqa: F401
 
 from scope_lab import checks, sandbox
-from scope_lab.errors import InputError
 from scope_lab.labelled import VERIFIERS, accepted, error_rates, error_table, labelled_answers
 from scope_lab.models import DATA
 from scope_lab.plots import alt_error_rates, alt_noise, plot_error_rates, plot_noise
@@ -118,15 +118,7 @@ def test_checkers_know_the_classic_mistakes(checker, answer, mistake):
 # The code task of the bundled pair.
 
 
-def has_sandbox() -> bool:
-    try:
-        sandbox.require()
-    except InputError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not has_sandbox(), reason="no sandbox can be had here")
+@pytest.mark.usefixtures("walls")
 def test_string_functions_are_judged_by_what_they_print_in_the_sandbox():
     task = load_task("string_function")
     for problem, text in islice(task.derivations("train", 0), 4):
