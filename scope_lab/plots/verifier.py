@@ -17,6 +17,7 @@ MAP = LinearSegmentedColormap.from_list("cosine", ["#F2F2F2", COLOURS["after"]])
 def plot_error_rates(table: pd.DataFrame) -> Figure:
     """False negatives and false positives of verifiers, `labelled.error_table`: a row each."""
     figure = new_figure(8.4, 0.9 + 0.55 * len(table))
+    figure.set_layout_engine("constrained", wspace=0.1)  # the left axis' 100 % and the right one's 0 % keep apart
     y = np.arange(len(table))
     for ax, (name, colour) in zip(
         figure.subplots(1, 2, sharey=True),
