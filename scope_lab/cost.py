@@ -2,9 +2,8 @@
 
 Seconds are work over what a device does of it in a second. Reading and training many tokens at once is bound by
 arithmetic, writing them one by one by memory; UTILISATION says what part of either peak is counted on. Formulas stand
-at the functions. Not in the model: padding (batches are sorted by length), prompts that teacher and update read once
-for several rollouts (scope_lab.prefix), the student's own log-probs of what vLLM wrote, evaluation, loading,
-checkpoints.
+at the functions. Not in the model: padding (batches are sorted by length), the student's own log-probs of what vLLM
+wrote, evaluation, loading, checkpoints.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from .devices import Device
 from .errors import InputError
 from .methods import METHODS
 from .paper import TABLE_8
+from .prefix import WORTH_IT
 
 # Shares of the peak FLOP/s, and of the peak bandwidth: what well-kept eager PyTorch reaches on large models.
 UTILISATION = {"prefill": 0.45, "scoring": 0.45, "update": 0.35, "decode": 0.6}
@@ -64,7 +64,7 @@ class Work:
     def scored(self) -> float:
         """Share of rollouts that the teacher scores: SCOPE's wrong ones, all of OPD's, nobody else's."""
         spec = METHODS[self.method]
-        return 1.0 if spec.baseline == "opd" else self.wrong if spec.teacher_power is not None else 0.0
+        return 1.0 if spec.baseline == "opd" else self.wrong if spec.reads_teacher else 0.0
 
     @property
     def updated(self) -> float:
@@ -74,6 +74,11 @@ class Work:
             return (1 - self.wrong) * (spec.student_power is not None) + self.wrong * (spec.teacher_power is not None)
         return {"grpo": self.mixed, "psr": 1 - self.wrong}.get(spec.baseline or "", 1.0)
 
+    @property
+    def parts(self) -> tuple[float, float]:
+        """Shares of rollouts that the update takes first, while the teacher may be at work, and when it has scored."""
+        return self.updated - self.scored, self.scored
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -82,6 +87,7 @@ class Setup:
     lora_rank    0 trains all weights
     mixed        float32 weights, bfloat16 arithmetic (accelerate's bf16); else float32 throughout
     teacher_at   "here" (the same device), "adapter" (on the student's own base) or "elsewhere" (a device like this one)
+    streaming    a teacher that is elsewhere scores while the student samples and learns from what needs no teacher
     reference    a copy of the starting student is kept (kl_coef)
     engine       what samples: "transformers" or "vllm"; engine_memory: the share of the device's that vLLM holds
     """
@@ -93,6 +99,7 @@ class Setup:
     mixed: bool = True
     gradient_checkpointing: bool = False
     teacher_at: str = "here"
+    streaming: bool = False
     reference: bool = False
     tokens_per_microbatch: int = 16_384
     sequences_per_batch: int = 256
@@ -124,14 +131,31 @@ class Setup:
 
 
 def step_seconds(setup: Setup, work: Work) -> dict[str, float]:
-    """Seconds of each stage of one step, one after the other, as the trainer takes them, and their "total"."""
+    """Seconds of each stage of one step, one after the other, as the trainer takes them, and their "total".
+
+    "teacher" is what the step waits for it: all of `scoring_seconds`, less `hidden_seconds`.
+    """
     seconds = {
         "generation": generation_seconds(setup, work),
         "verification": work.rollouts * work.verify_seconds,
-        "teacher": scoring_seconds(setup, work),
+        "teacher": scoring_seconds(setup, work) - hidden_seconds(setup, work),
         "update": update_seconds(setup, work),
     }
     return {**seconds, "total": sum(seconds.values())}
+
+
+def hidden_seconds(setup: Setup, work: Work) -> float:
+    """Of the teacher's, those that the student spends at work itself, at most what is left to it once rollouts come:
+
+    generation · (1 - response / (batches · longest)) + update's first part, with generation's batches
+
+    A teacher on the student's own device takes from the student what it gains: none are counted.
+    """
+    if not setup.streaming or setup.teacher_at != "elsewhere":
+        return 0.0
+    first_ones = work.response_tokens / (generation_batches(setup, work) * work.longest)
+    left = generation_seconds(setup, work) * (1 - first_ones) + passes_seconds(setup, work, work.parts[0])
+    return min(scoring_seconds(setup, work), left)
 
 
 def compared(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
@@ -155,7 +179,7 @@ def generation_seconds(setup: Setup, work: Work) -> float:
     """
     model, device = sampler(setup, work), setup.device
     prompt, response = work.prompt_tokens, work.response_tokens
-    steps = ceil(work.rollouts / setup.sequences_per_batch) * work.longest
+    steps = generation_batches(setup, work) * work.longest
     pairs, written = work.rollouts * attended_pairs(prompt, prompt + response), work.rollouts * response
     weights = steps * (model.active + model.head) * setup.weight_traffic
     moved = weights + pairs * cache_size(model) * setup.cache_traffic
@@ -166,43 +190,71 @@ def generation_seconds(setup: Setup, work: Work) -> float:
     return prefill + busy + idle
 
 
+def generation_batches(setup: Setup, work: Work) -> int:
+    return ceil(work.rollouts / setup.sequences_per_batch)
+
+
 def sampler(setup: Setup, work: Work) -> Architecture:
     """Who writes the responses: the student; kd's are the teacher's."""
     return needed_teacher(setup) if METHODS[work.method].baseline == "kd" else setup.student
 
 
 def scoring_seconds(setup: Setup, work: Work) -> float:
-    """The teacher reads `scored` · B prompts and responses once: FLOP of a forward pass / (utilisation · peak)."""
-    if not work.scored:
-        return 0.0
-    model = needed_teacher(setup)
+    """The teacher reads `scored` · B rollouts (`reading_flops`): FLOP of a forward pass / (utilisation · peak)."""
     rows = work.scored * work.rollouts
-    batches = ceil(rows * (work.prompt_tokens + work.response_tokens) / setup.tokens_per_microbatch)
+    if not rows:
+        return 0.0
+    model, batches = needed_teacher(setup), batch_count(setup, work, rows)
     idle = batches * model.layers * setup.device.layer_seconds
-    return forward_flops(model, work, rows) / (UTILISATION["scoring"] * setup.device.flops) + idle
+    return reading_flops(model, work, rows, batches) / (UTILISATION["scoring"] * setup.device.flops) + idle
 
 
 def update_seconds(setup: Setup, work: Work) -> float:
-    """passes · FLOP of a forward pass / (utilisation · peak) + AdamW's 28 bytes a trained parameter / bandwidth.
+    """Both parts' `passes_seconds`, and AdamW's 28 bytes a trained parameter / bandwidth."""
+    if not work.updated:
+        return 0.0
+    optimizer = 28 * setup.trainable / (UTILISATION["decode"] * setup.device.bandwidth)
+    return sum(passes_seconds(setup, work, share) for share in work.parts) + optimizer
+
+
+def passes_seconds(setup: Setup, work: Work, share: float) -> float:
+    """Forward and backward of that share of rollouts: passes · FLOP of a forward pass / (utilisation · peak).
 
     passes = 3: forward, gradient of the activations, gradient of the weights; 2 with LoRA, whose base needs no
-    gradient of its weights; 1 more with gradient checkpointing, which computes the forward pass twice.
+    gradient of its weights; 1 more with gradient checkpointing, which computes the forward pass twice (and reads a
+    prompt with each of its rollouts).
     """
-    student, device = setup.student, setup.device
-    rows = work.updated * work.rollouts
+    student, device, rows = setup.student, setup.device, share * work.rollouts
     if not rows:
         return 0.0
     passes = (2 if setup.lora_rank else 3) + setup.gradient_checkpointing
-    batches = ceil(rows * (work.prompt_tokens + work.response_tokens) / setup.tokens_per_microbatch)
-    idle = passes * batches * student.layers * device.layer_seconds
-    optimizer = 28 * setup.trainable / (UTILISATION["decode"] * device.bandwidth)
-    return passes * forward_flops(student, work, rows) / (UTILISATION["update"] * device.flops) + optimizer + idle
+    batches = batch_count(setup, work, rows)
+    apart = forward_flops(student, work, rows)
+    flops = apart if setup.gradient_checkpointing else reading_flops(student, work, rows, batches)
+    return passes * (flops / (UTILISATION["update"] * device.flops) + batches * student.layers * device.layer_seconds)
+
+
+def batch_count(setup: Setup, work: Work, rows: float) -> int:
+    return ceil(rows * (work.prompt_tokens + work.response_tokens) / setup.tokens_per_microbatch)
 
 
 def forward_flops(model: Architecture, work: Work, rows: float) -> float:
     """FLOP of reading `rows` prompts with their responses; logits of response tokens only."""
     length = work.prompt_tokens + work.response_tokens
     return rows * model.forward_flops(length, attended_pairs(0, length), work.response_tokens)
+
+
+def reading_flops(model: Architecture, work: Work, rows: float, batches: int) -> float:
+    """The same where a prompt is read once for its rollouts in a batch, if that saves enough (scope_lab.prefix).
+
+    prompts read = batches · P · (1 - (1 - 1/batches)^(rows/P)), at most `rows`: a prompt's rollouts fall into any batch
+    """
+    prompt, response, P = work.prompt_tokens, work.response_tokens, work.prompts
+    prompts = min(rows, batches * P * (1 - (1 - 1 / batches) ** (rows / P)))
+    if prompts * prompt + rows * response > WORTH_IT * rows * (prompt + response):
+        return forward_flops(model, work, rows)
+    of_prompts = prompts * model.forward_flops(prompt, attended_pairs(0, prompt), 0)
+    return of_prompts + rows * model.forward_flops(response, attended_pairs(prompt, prompt + response), response)
 
 
 def needed_teacher(setup: Setup) -> Architecture:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from .architectures import CONFIGS, Architecture, architecture
 from .commands.flags import add_command, add_settings
 from .config import ScopeConfig, build_config
-from .cost import TEACHER_PLACES, UTILISATION, VERIFY_SECONDS, Setup, Work, step_seconds
+from .cost import TEACHER_PLACES, UTILISATION, VERIFY_SECONDS, Setup, Work, hidden_seconds, step_seconds
 from .devices import DEVICES, GIB, Device, device
 from .errors import InputError
 from .memory import KEPT_FREE, fits, memory, peak, remedies
@@ -39,13 +39,21 @@ def setup_from(config: ScopeConfig, on: Device, teacher_at: str | None = None) -
         lora_rank=config.lora_rank,
         mixed=config.precision == "bf16" or (config.precision == "auto" and on.kind == "cuda"),
         gradient_checkpointing=config.gradient_checkpointing,
-        teacher_at=teacher_at or ("adapter" if adapter_of_the_same_base(config) else "here"),
+        teacher_at=teacher_at or where_the_trainer_puts_it(config),
+        streaming=config.pipeline == "streaming",
         reference=config.kl_coef > 0,
         tokens_per_microbatch=config.tokens_per_microbatch,
         sequences_per_batch=config.sequences_per_batch,
         engine=config.engine,
         engine_memory=config.engine_memory,
     )
+
+
+def where_the_trainer_puts_it(config: ScopeConfig) -> str:
+    """The teacher's place, of cost.TEACHER_PLACES."""
+    if config.teacher_servers:
+        return "elsewhere"
+    return "adapter" if adapter_of_the_same_base(config) else "here"
 
 
 def work_from(config: ScopeConfig, **assumed: float) -> Work:
@@ -113,7 +121,7 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
     trains = f"a LoRA adapter of rank {setup.lora_rank} trains" if setup.lora_rank else "all weights train"
     place = {"here": "on the same device", "adapter": "an adapter on the student's base", "elsewhere": "elsewhere"}
     seconds, parts = step_seconds(setup, work), memory(setup, work)
-    moment, fullest = peak(parts)
+    (moment, fullest), hidden = peak(parts), hidden_seconds(setup, work)
     lines = [
         f"student   {_model(student)}; {trains}",
         f"teacher   {_model(setup.teacher)}; {place[setup.teacher_at]}" if setup.teacher else "teacher   none",
@@ -124,6 +132,7 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
         "",
         "seconds a step",
         *(f"  {stage:18}{number(value):>10}" for stage, value in seconds.items()),
+        *([f"  (teacher meanwhile{number(hidden):>10})"] if hidden else []),
         "",
         f"memory at its fullest ({moment})",
         *(f"  {part:18}{size(held):>10}" for part, held in {**parts[moment], "total": fullest}.items()),

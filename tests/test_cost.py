@@ -3,11 +3,25 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from scope_lab.architectures import Architecture, architecture
-from scope_lab.cost import UTILISATION, Setup, Work, compared, step_seconds
+from scope_lab.cost import (
+    UTILISATION,
+    Setup,
+    Work,
+    compared,
+    forward_flops,
+    passes_seconds,
+    reading_flops,
+    scoring_seconds,
+    step_seconds,
+)
 from scope_lab.devices import DEVICES, GIB, Device
 from scope_lab.errors import InputError
+from scope_lab.logprobs import response_logprobs
+from scope_lab.models import load_model
 
 # 2 layers of 10 parameters, 5 in the output layer's two tokens: every number can be followed.
 MODEL = Architecture(
@@ -40,10 +54,47 @@ def test_teacher_seconds_by_hand():
 
 
 def test_update_seconds_by_hand():
-    flops = 8 * (200 + 120 + 20)
+    # Six rows that need no teacher read each of two prompts once: 3 tokens and 6 pairs, then 2 tokens and 4 + 5 pairs.
+    # Of two rows that wait for it none shares a prompt: 5 tokens and 15 pairs each.
+    flops = 2 * (3 * 40 + 6 * 8) + 6 * (2 * 40 + 9 * 8 + 20) + 2 * (200 + 120 + 20)
     optimizer = 28 * 30 / (UTILISATION["decode"] * 1e9)
-    expected = 3 * flops / (UTILISATION["update"] * 1000) + optimizer + 3 * 1 * 2 * 0.5
+    expected = 3 * flops / (UTILISATION["update"] * 1000) + optimizer + 2 * 3 * 1 * 2 * 0.5
     assert step_seconds(SETUP, WORK)["update"] == pytest.approx(expected)
+
+
+def test_flop_with_shared_prompts_are_those_that_pytorch_counts():
+    P, G, width, T = 4, 8, 13, 20
+    work = Work(prompts=P, rollouts_per_prompt=G, prompt_tokens=width, response_tokens=T, longest=T)
+    model, rows = load_model("countdown-student", device="cpu"), torch.arange(P * G)
+    tokens_BL = torch.cat([torch.eye(P, width).long().repeat_interleave(G, 0), torch.ones((P * G, T)).long()], 1)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        response_logprobs(model, tokens_BL, torch.ones_like(tokens_BL, dtype=torch.bool), T)
+    sizes = architecture("countdown-student")
+    # The masked half of attention is computed too.
+    assert counter.get_total_flops() == pytest.approx(reading_flops(sizes, work, len(rows), 1), rel=0.06)
+    assert forward_flops(sizes, work, len(rows)) > 1.3 * reading_flops(sizes, work, len(rows), 1)
+
+
+def test_prompts_are_shared_less_in_smaller_batches_and_not_where_they_are_short_beside_responses():
+    work = Work(prompts=32, rollouts_per_prompt=8, prompt_tokens=100, response_tokens=50, longest=50)
+    flops = [reading_flops(LARGE.student, work, 256, batches) for batches in (1, 4, 256)]
+    assert flops[0] < flops[1] < flops[2] == forward_flops(LARGE.student, work, 256)
+    long = replace(work, response_tokens=1000, longest=1000)
+    assert reading_flops(LARGE.student, long, 256, 1) == forward_flops(LARGE.student, long, 256)
+    assert reading_flops(LARGE.student, work, 20, 1) == forward_flops(LARGE.student, work, 20)  # of 20 prompts
+
+
+def test_a_streaming_teacher_elsewhere_costs_what_outlasts_the_student():
+    synchronous = replace(LARGE, teacher_at="elsewhere")
+    streaming = replace(synchronous, streaming=True)
+    plain, hidden = (step_seconds(setup, Work()) for setup in (synchronous, streaming))
+    assert hidden["teacher"] == 0 and hidden["total"] == pytest.approx(plain["total"] - plain["teacher"])
+    slow = replace(streaming, teacher=replace(LARGE.student, active=10**12))
+    # Eight batches, and a response takes 4,000 of the longest one's 12,288 tokens: then the first ones are written.
+    meanwhile = plain["generation"] * (1 - 4000 / 12_288 / 8) + passes_seconds(slow, Work(), 0.5)
+    assert step_seconds(slow, Work())["teacher"] == pytest.approx(scoring_seconds(slow, Work()) - meanwhile)
+    here = replace(LARGE, streaming=True)
+    assert step_seconds(here, Work()) == step_seconds(LARGE, Work())
 
 
 def test_generation_seconds_by_hand_where_arithmetic_decides():
@@ -76,6 +127,7 @@ def test_total_is_the_sum_and_verification_counts_rollouts():
         ("scope-student-path", 0.0, 0.75),
         ("scope-teacher-path", 0.25, 0.25),
         ("reference", 0.25, 1.0),
+        ("scope-fixed-negative", 0.0, 1.0),
         ("opd", 1.0, 1.0),
         ("grpo", 0.0, 0.4),
         ("psr", 0.0, 0.75),

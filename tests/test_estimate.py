@@ -131,3 +131,13 @@ def test_words_for_numbers():
     assert [duration(x) for x in (12.3, 600, 7200, 300_000)] == [
         "12.3 seconds", "10.0 minutes", "2.0 hours", "3.5 days",
     ]  # fmt: skip
+
+
+def test_a_teacher_behind_servers_is_elsewhere_and_its_seconds_are_hidden(capsys):
+    config = build_config("several_nodes", {"teacher_servers": "http://teacher:8000"})
+    setup = setup_from(config, DEVICES["h100"])
+    assert setup.teacher_at == "elsewhere" and setup.streaming
+    said = printed(capsys, *PAIR, "--on", "h100", "--teacher-servers", "http://teacher:8000", "--temperature", "1")
+    assert "; elsewhere" in said and "teacher weights" not in said
+    assert re.search(r"^  teacher +0$", said, re.M) and re.search(r"^  \(teacher meanwhile +[\d.]+\)$", said, re.M)
+    assert "meanwhile" not in printed(capsys, *PAIR, "--on", "h100")
