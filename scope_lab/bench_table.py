@@ -37,6 +37,15 @@ def _logprobs(found: dict) -> Rows:
     return [(what, measured, f"≤ {found['target_megabytes_ratio'][str(case['vocabulary'])]:.0%} of the memory")]
 
 
+def _scaling(found: dict) -> Rows:
+    sizes, fits = [case["rollouts"] for case in found["cases"]], found["exponents"]
+    what = f"growth of seconds from {sizes[0]:,} to {sizes[-1]:,} rollouts: exponent"
+    worst = max(fits, key=lambda stage: fits[stage]["large"])
+    measured = ", ".join(f"{stage} {fit['all']:.2f}" for stage, fit in fits.items())
+    measured += f"; from {found['fixed_below']:,} on at most {fits[worst]['large']:.2f} ({worst})"
+    return [(what, measured, f"≤ {found['target_exponent']:g}")]
+
+
 def _trl(found: dict) -> Rows:
     rows = []
     for result in found["results"]:
@@ -79,6 +88,7 @@ def _gpu(found: dict) -> Rows:
 READERS: dict[str, Callable[[dict], Rows]] = {
     "weights": _weights,
     "logprobs": _logprobs,
+    "scaling": _scaling,
     "overhead": _overhead,
     "trl": _trl,
     "gpu": _gpu,

@@ -3,7 +3,8 @@
 `python tests/bench/logprobs.py [--out data/bench/logprobs.json]`. What is measured is the output layer alone, from
 its inputs to the gradients of inputs and weights, in float32 on one thread. Each case runs in a process of its own,
 whose peak of resident memory is set back once inputs, weights and an old gradient are there. Cases whose whole logits
-would not fit the free memory are left out and named; their chunked passes are measured all the same.
+would not fit the free memory are left out and named; their chunked passes are measured all the same. With `--missing`
+cases that the file has already are kept.
 
 - whole     logits of every token at once, as autograd keeps them
 - chunked   scope_lab.vocabulary.chunked_logprobs
@@ -15,6 +16,7 @@ which other work on a machine disturbs less.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -99,6 +101,7 @@ def compare(vocabulary: int, length: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/bench/logprobs.json"))
+    parser.add_argument("--missing", action="store_true", help="keep the cases that the file has")
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -106,16 +109,17 @@ def main() -> None:
         way, vocabulary, length = arguments.case
         print(json.dumps(measure(way, int(vocabulary), int(length))))
         return
-    rows = []
-    for vocabulary in VOCABULARIES:
-        for length in LENGTHS:
-            rows.append(compare(vocabulary, length))
-            print(rows[-1], flush=True)
+    kept = json.loads(arguments.out.read_text())["cases"] if arguments.missing else []
+    rows = {(row["vocabulary"], row["tokens"]): row for row in kept}
+    for case in itertools.product(VOCABULARIES, LENGTHS):
+        if case not in rows:
+            rows[case] = compare(*case)
+            print(rows[case], flush=True)
     result = {
         "what": "token log-probs from the output layer's inputs, forward and backward, float32, one thread",
         "hidden": HIDDEN,
         "target_megabytes_ratio": {str(VOCABULARIES[-1]): TARGET},
-        "cases": rows,
+        "cases": [rows[case] for case in sorted(rows)],
         "hardware": describe(),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 `python tests/bench/trl.py [--out data/bench/trl.json]`. Contenders:
 
 - scope, grpo       this project's trainer, a step each: sample, verify, (ask the teacher), update
+- scope-synchronous the same without streaming: each stage begins when the one before has ended
 - trl-grpo          trl.GRPOTrainer with the same verifier as its reward, its default loss, no reference model; one
                     micro-batch and no activation checkpointing: the quickest settings for these sizes that we know
 - trl-grpo-defaults the same with TRL's own defaults for both: eight rollouts a micro-batch, activations checkpointed
@@ -15,11 +16,13 @@ nothing, so that every step starts from the same student.
 Each contender runs in a process of its own, one after the other, round by round. The first step is not counted. Seconds
 are the process's own, which other work on a machine disturbs less; stages are by the clock. Rollouts are sampled, so
 lengths differ a little: the seconds compared are those of a thousand response tokens. Memory is the process's resident
-memory at its fullest, libraries and all.
+memory at its fullest, libraries and all. With `--keep` what the file has of other pairs and precisions stays.
 """
 
 import argparse
+import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -36,15 +39,21 @@ from scope_lab.hardware import describe, peak_bytes, start_peak
 from scope_lab.models import PAIRS, load_model, load_tokenizer
 from scope_lab.tasks import Verdict
 
-OURS, THEIRS = ("scope", "grpo"), ("trl-grpo", "trl-grpo-defaults", "trl-distillation")
+OURS = {
+    "scope": {"method": "scope", "pipeline": "streaming"},
+    "scope-synchronous": {"method": "scope", "pipeline": "synchronous"},
+    "grpo": {"method": "grpo"},
+}
+THEIRS = ("trl-grpo", "trl-grpo-defaults", "trl-distillation")
+SAME = {"smollm2": ("scope-synchronous",)}  # an adapter on the student's base waits for the student in any case
 TARGETS = {"countdown": {"seconds_ratio": 0.35}, "smollm2": {"seconds_ratio": 0.8, "peak_ratio": 0.6}}
 SIZES = {"countdown": (32, 8), "smollm2": (4, 4)}
 STEPS = {"countdown": 5, "smollm2": 1}  # counted, a round
 
 
-def settings(pair: str, method: str, precision: str, steps: int) -> ScopeConfig:
+def settings(pair: str, name: str, precision: str, steps: int) -> ScopeConfig:
     P, G = SIZES[pair]
-    changes = {"pair": pair, "method": method, "precision": precision, "steps": steps, "device": "cpu", "seed": 0}
+    changes = {"pair": pair, "precision": precision, "steps": steps, "device": "cpu", "seed": 0, **OURS[name]}
     sizes = {"prompts_per_step": P, "rollouts_per_prompt": G, "eval_problems": 0, "learning_rate": 1e-7}
     return build_config(None, {**changes, **sizes, "train_problems": 1_000})
 
@@ -79,15 +88,15 @@ class Meter:
         self.start()
 
 
-def run_ours(pair: str, method: str, precision: str, steps: int, meter: Meter) -> None:
-    trainer = ScopeTrainer(settings(pair, method, precision, steps), progress=False)
+def run_ours(pair: str, name: str, precision: str, steps: int, meter: Meter) -> None:
+    trainer = ScopeTrainer(settings(pair, name, precision, steps), progress=False)
     start_peak()
     for _ in range(steps):
         meter.start()
         metrics = trainer.train_step()
         meter.tokens = metrics["response_tokens"]
         for stage in ("generation", "verification", "teacher"):
-            meter.stages[stage] = metrics.get(f"seconds_{stage}") or 0.0
+            meter.stages[stage] = metrics[f"seconds_{stage}"]
         meter.end()
 
 
@@ -192,7 +201,8 @@ def summary(rounds: list[dict]) -> dict:
 
 
 def compare(pair: str, precision: str, rounds: int) -> dict:
-    found: dict[str, list[dict]] = {name: [] for name in (*OURS, *THEIRS)}
+    found: dict[str, list[dict]] = {name: [] for name in (*OURS, *THEIRS) if name not in SAME.get(pair, ())}
+    load = [round(os.getloadavg()[0], 2)]
     for _ in range(rounds):
         for name, runs in found.items():
             # -P: this script's folder, where it has the name of the library that it measures, is not searched
@@ -216,6 +226,7 @@ def compare(pair: str, precision: str, rounds: int) -> dict:
             if name != "scope"
         },
         "target_over_trl_grpo": TARGETS[pair],
+        "load_before_and_after": [*load, round(os.getloadavg()[0], 2)],
     }
 
 
@@ -225,24 +236,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--pairs", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--keep", action="store_true", help="what the file has of other pairs and precisions")
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.case:
         print(json.dumps(run_case(*arguments.case)))
         return
-    result: dict = {
-        "what": "a training step, ours and TRL's, on a CPU, one thread, sampling with transformers",
-        "trl": metadata.version("trl"),
-        "results": [],
-        "hardware": describe(),
-    }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    for pair in arguments.pairs:
-        for precision in arguments.precisions:
-            result["results"].append(compare(pair, precision, arguments.rounds))
-            print(json.dumps(result["results"][-1]), flush=True)
-            arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    kept = json.loads(arguments.out.read_text())["results"] if arguments.keep else []
+    results = {(found["pair"], found["precision"]): found for found in kept}
+    for case in itertools.product(arguments.pairs, arguments.precisions):
+        results[case] = compare(*case, arguments.rounds)
+        print(json.dumps(results[case]), flush=True)
+        result = {
+            "what": "a training step, ours and TRL's, on a CPU, one thread, sampling with transformers",
+            "trl": metadata.version("trl"),
+            "results": [results[case] for case in sorted(results)],
+            "hardware": describe(),
+        }
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
