@@ -52,6 +52,8 @@ def _trl(found: dict) -> Rows:
         best, usual = (result["scope_over"][name] for name in ("trl-grpo", "trl-grpo-defaults"))
         measured = f"{best['seconds_ratio']:.2f} × the time, {best['peak_ratio']:.2f} × the memory"
         measured += f"; with its default batching {usual['seconds_ratio']:.2f} × and {usual['peak_ratio']:.2f} ×"
+        grpo, trl = (result["contenders"][name]["seconds_per_1000_tokens"] for name in ("grpo", "trl-grpo"))
+        measured += f"; without a teacher, our GRPO's step: {grpo / trl:.2f} × the time"
         target = result["target_over_trl_grpo"]
         wanted = f"≤ {target['seconds_ratio']:g} × the time" + (
             f", ≤ {target['peak_ratio']:g} × the memory" if "peak_ratio" in target else ""
