@@ -43,7 +43,8 @@ def predicted_stages(runs: list[Run], on: Device) -> pd.DataFrame:
     """The model's seconds for the same runs, from their settings and mean lengths and verdicts; same rows and columns.
 
     on  the device as it is now, not as it was then
-    Verification is not predicted: it is what was measured.
+    Verification is not predicted: it is what was measured. Runs whose trainer still read a prompt with each of its
+    rollouts took longer to score and update.
     """
     rows = {}
     for run in runs:
