@@ -106,10 +106,13 @@ def relative(ours_SP, theirs_SP, level: float = 0.95, n_resamples: int = 10_000,
     """mean(ours) / mean(theirs) - 1, and its bootstrap interval over problems and, where there are several, seeds.
 
     A ratio of means, as the paper states improvements: problems on which theirs is 0 do not matter by themselves.
+    Infinite, without an interval, where theirs is 0 on all.
     """
     ours_SP, theirs_SP = np.asarray(ours_SP, dtype=float), np.asarray(theirs_SP, dtype=float)
     seeds_RS, problems_RP = resampled_shares(ours_SP.shape, n_resamples, seed)
     means = [np.einsum("rp,rp->r", seeds_RS @ x, problems_RP) for x in (ours_SP, theirs_SP)]
+    if not theirs_SP.any():
+        return math.inf, Interval(math.nan, math.nan)
     ends = Interval(*percentile_interval(means[0] / means[1] - 1, level))
     return float(ours_SP.mean() / theirs_SP.mean() - 1), ends
 
