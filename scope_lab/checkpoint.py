@@ -237,6 +237,11 @@ def evaluation_file(folder: Path, step: int) -> Path:
     return folder / "evaluations" / f"step-{step:06d}.json"
 
 
+def evaluation_files(folder: Path) -> dict[int, Path]:
+    """A run folder's evaluations by step, in order."""
+    return {int(file.stem.removeprefix("step-")): file for file in sorted(folder.glob("evaluations/step-*.json"))}
+
+
 def check_same(folder: Path, config: ScopeConfig) -> None:
     """Raises InputError naming the first setting in which the run in a folder differs, but for those that may."""
     held = {item.name: item.default for item in fields(ScopeConfig)}  # a run may be older than a setting

@@ -54,8 +54,8 @@ def run_folders(folder: str | Path, task: str = "countdown") -> list[tuple[str, 
     As long as no seed of some method in ORDER is finished there: of the single runs FOLDER/TASK-VARIANT-seedN.
     """
     planned = _named(Path(folder) / task, "")
-    finished = {variant for variant, _, path in planned if _last_evaluation(path)}
-    return planned if finished.issuperset(ORDER) else _named(Path(folder), f"{task}-")
+    folders = [[path for variant, _, path in planned if variant == method] for method in ORDER]
+    return planned if all(any(map(_last_evaluation, paths)) for paths in folders) else _named(Path(folder), f"{task}-")
 
 
 def _named(folder: Path, prefix: str) -> list[tuple[str, int, Path]]:

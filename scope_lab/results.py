@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from .ablations import FinishedRun
-from .checkpoint import check_same, evaluation_file, is_complete, read_metrics
+from .checkpoint import check_same, evaluation_file, evaluation_files, is_complete, read_metrics
 from .diversity import Curve, pass_curve
 from .errors import InputError
 from .evaluation import Evaluation, pass_at_k, powers_of_two
@@ -108,8 +108,7 @@ def read_recorded(plan: Sequence[PlannedRun]) -> Recorded:
         if not ((folder / "config.yaml").is_file() and is_complete(folder, config)):
             continue
         check_same(folder, config)
-        files = {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("evaluations/step-*.json"))}
-        evaluations = {step: Evaluation.load(path) for step, path in files.items()}
+        evaluations = {step: Evaluation.load(file) for step, file in evaluation_files(folder).items()}
         metrics = read_metrics(folder)
         run = RecordedRun(planned, evaluations, metrics, json.loads((folder / "manifest.json").read_text()))
         skipped = metrics["skipped_updates"].sum() / (config.steps * config.updates_per_batch)

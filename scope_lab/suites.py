@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .commands.flags import batch_bar
 from .durable import check_writable, write_text
 from .errors import InputError
 from .evaluation import Evaluation, bootstrap_interval, drawn_shares, evaluate, percentile_interval
@@ -88,8 +89,6 @@ def suite_tasks(suite: Suite, folder: str | None) -> dict[str, Task]:
 
 def run_suite(parsed) -> None:
     """What `evaluate` does with --suite; its own flags, where given, override the suite's sampling."""
-    from tqdm import tqdm
-
     from .models import load_model, load_tokenizer
 
     if parsed.suite not in SUITES:
@@ -124,7 +123,7 @@ def run_suite(parsed) -> None:
             label=parsed.model,
             out=folder / f"{suite.sets[heading]}.json",
             batch_size=parsed.batch_size or 256,
-            progress=lambda batches, heading=heading: tqdm(batches, desc=heading, unit="batch"),
+            progress=batch_bar(heading),
         )
         print(f"{heading}: {in_words(found[heading])}")
     text = suite_text(parsed.suite, suite, parsed.model, found)

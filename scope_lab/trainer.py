@@ -231,7 +231,9 @@ class ScopeTrainer:
         parts = [part for part in self.ranks.collect(part) if part]
         clock.lap("teacher")
         all_rollouts, reference_logp_BT, gaps = (list(column) for column in zip(*parts, strict=True))
-        self._watch(gaps)
+        self.gap = Gap.of_all(gaps)
+        with self._saved_where_it_stops():
+            self.gap.check(self.config.engine_gap_limit)
         return joined(all_rollouts), stacked(reference_logp_BT, torch.nan) if self.reference else None
 
     @contextmanager
@@ -261,14 +263,6 @@ class ScopeTrainer:
         with self.accelerator.autocast():
             return LocalTeacher(model).score(rollouts, torch.arange(len(rollouts)), rollouts.sampling.scored_at)
 
-    def _watch(self, gaps: list[Gap]) -> None:
-        """RunStopped, with a checkpoint, where the ranks' engines do not sample from the student."""
-        self.gap = Gap.of_all(gaps)
-        try:
-            self.gap.check(self.config.engine_gap_limit)
-        except RunStopped as stop:
-            self._save_and_stop(stop)
-
     def weighted(
         self, rollouts: Rollouts, reference_logp_BT: Tensor | None, way: Step, clock: Stopwatch
     ) -> Iterator[Batch]:
@@ -285,7 +279,9 @@ class ScopeTrainer:
             clock.lap("teacher")
         usable_B = usable_rollouts(self.spec, rollouts)
         self.last_batch = Batch(rollouts, self.coefficients(rollouts, usable_B), usable_B, reference_logp_BT)
-        self._count_failures(self.last_batch)
+        asked, failed = int(asked_of_teacher(self.spec, rollouts).sum()), self._teacher_counts(self.last_batch)[1]
+        with self._saved_where_it_stops():
+            self.failure_limit.count(asked, failed, getattr(self.teacher, "faults", None))
         yield self.last_batch._replace(part_B=~first_B)
 
     def coefficients(self, rollouts: Rollouts, usable_B: Tensor) -> Coefficients:
@@ -364,20 +360,17 @@ class ScopeTrainer:
         failed_B = ~batch.usable_B & (batch.rollouts.known_B | (self.spec.baseline in ("opd", "kd")))
         return int(scored_B.sum()), int(failed_B.sum())
 
-    def _count_failures(self, batch: Batch) -> None:
-        """RunStopped, with a checkpoint, where too many rollouts got no usable number from the teacher."""
-        asked, failed = int(asked_of_teacher(self.spec, batch.rollouts).sum()), self._teacher_counts(batch)[1]
+    @contextmanager
+    def _saved_where_it_stops(self) -> Iterator[None]:
+        """A RunStopped within it, before a step's update, leaves a checkpoint. Every rank enters it, and stops."""
         try:
-            self.failure_limit.count(asked, failed, getattr(self.teacher, "faults", None))
+            yield
         except RunStopped as stop:
-            self._save_and_stop(stop)
-
-    def _save_and_stop(self, stop: RunStopped) -> None:
-        """End the run before a step's update; what was done so far is saved. Every rank calls it."""
-        self.save_checkpoint()
-        saved = f"; {self.folder.path} is saved at step {self.step}, --resume goes on from there" if self.folder else ""
-        with self.ranks.same_fate():
-            raise RunStopped(f"{stop}{saved}")
+            self.save_checkpoint()
+            path = self.folder.path if self.folder else None
+            saved = f"; {path} is saved at step {self.step}, --resume goes on from there" if path else ""
+            with self.ranks.same_fate():
+                raise RunStopped(f"{stop}{saved}") from None
 
     def _stop_where_nothing_is_learned(self) -> None:
         """RunStopped, with a checkpoint, after `skipped_limit` steps in a row whose update was left out."""

@@ -14,19 +14,15 @@ def add_compare(commands) -> None:
     compare.add_argument("--figure", metavar="FILE.png", help="also draw Pass@k of all")
 
 
-def run_evaluations(run: Path) -> list[Path]:
-    """Files of a run folder's evaluations, in order of their steps."""
-    return sorted((run / "evaluations").glob("step-*.json"))
-
-
 def run_compare(parsed) -> None:
+    from ..checkpoint import evaluation_files
     from ..evaluation import Evaluation, compare, comparison_text
 
     def find(name: str, place: int = -1) -> Path:
         path = Path(name)
         if path.is_file():
             return path
-        found = run_evaluations(path)
+        found = list(evaluation_files(path).values())
         if not found:
             raise InputError(f"compare: {name} is neither an evaluation file nor a run folder with evaluations")
         return found[place]

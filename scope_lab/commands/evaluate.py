@@ -5,7 +5,7 @@ import time
 from ..durable import check_writable
 from ..errors import InputError
 from ..suites import add_suite, check_sampling_flags, run_suite
-from .flags import add_command, add_device, add_unsafe
+from .flags import add_command, add_device, add_unsafe, batch_bar, recipe_of_pair
 
 
 def add_evaluate(commands) -> None:
@@ -47,15 +47,12 @@ def _add_model_and_sampling(parser, samples: int, split: str, problems: int) -> 
 
 def _model_and_task(parsed):
     """What evaluate and rollout share: model, tokenizer, task, problems and sampling from the command line."""
-    from ..config import read_recipe
     from ..models import PAIRS, load_model, load_tokenizer
     from ..rollouts import Sampling
     from ..tasks import load_task
     from ..tasks.own import with_verifier
 
-    if parsed.pair is not None and parsed.pair not in PAIRS:
-        raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
-    recipe = read_recipe(parsed.pair) if parsed.pair else {}
+    recipe = recipe_of_pair(parsed.pair)
     for flag, default in parsed.unset.items():
         if getattr(parsed, flag) is None:
             setattr(parsed, flag, default)
@@ -83,12 +80,6 @@ def _model_and_task(parsed):
     )
 
 
-def _bar(description: str):
-    from tqdm import tqdm
-
-    return lambda batches: tqdm(batches, desc=description, unit="batch")
-
-
 def run_evaluate(parsed) -> None:
     from ..engines.finished import FinishedBatches
     from ..evaluation import evaluate
@@ -108,7 +99,7 @@ def run_evaluate(parsed) -> None:
         label=name,
         split=parsed.split,
         batch_size=parsed.batch_size,
-        progress=_bar("evaluate"),
+        progress=batch_bar("evaluate"),
         finished=finished,
     )
     print(
@@ -147,14 +138,14 @@ def run_rollout(parsed) -> None:
         sampling,
         task=task.name,
         batch_size=parsed.batch_size,
-        progress=_bar("sample"),
+        progress=batch_bar("sample"),
         finished=finished,
     )
     rollouts.verify(task)
     rollouts.student = name
     if teacher is not None and teacher_name:
         rollouts.teacher = teacher_name
-        scorer = LocalTeacher(teacher, teacher_name, progress=_bar("score"))
+        scorer = LocalTeacher(teacher, teacher_name, progress=batch_bar("score"))
         rollouts.teacher_logp_BT = scorer.score(rollouts, torch.arange(len(rollouts)), sampling.scored_at)
     rollouts.save(parsed.out, tokenizer)
     finished.remove()

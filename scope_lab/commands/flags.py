@@ -79,3 +79,22 @@ def add_unsafe(parser) -> None:
         action="store_true",
         help="code tasks, where there is no bubblewrap: run what the model wrote with your rights, files and network",
     )
+
+
+def recipe_of_pair(name: str | None) -> dict[str, Any]:
+    """The settings that suit a named pair, {} without a name. Raises InputError for one that there is not."""
+    from ..config import read_recipe
+    from ..models import PAIRS
+
+    if name is None:
+        return {}
+    if name not in PAIRS:
+        raise InputError(f"pair: found {name!r}, accepted {', '.join(PAIRS)}")
+    return read_recipe(name)
+
+
+def batch_bar(description: str):
+    """A bar over batches, as samplers and teachers take one."""
+    from tqdm import tqdm
+
+    return lambda batches: tqdm(batches, desc=description, unit="batch")

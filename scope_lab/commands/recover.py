@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..durable import check_writable
 from ..errors import InputError
-from .flags import add_command, add_device, add_unsafe
+from .flags import add_command, add_device, add_unsafe, batch_bar, recipe_of_pair
 
 EXAMPLE = """examples:
   scope-lab recover --rollouts data/rollouts/countdown.parquet --out runs/recovery-countdown
@@ -36,9 +36,6 @@ def add_recover(commands) -> None:
 
 
 def run_recover(parsed) -> None:
-    from tqdm import tqdm
-
-    from ..config import read_recipe
     from ..engines.finished import FinishedBatches
     from ..models import PAIRS, load_model, load_tokenizer
     from ..recovery import FRACTIONS, WANTED, check_sampling, choose_wrong, recover, score_missing
@@ -48,8 +45,7 @@ def run_recover(parsed) -> None:
     from ..teachers import LocalTeacher
 
     started = time.time()
-    if parsed.pair is not None and parsed.pair not in PAIRS:
-        raise InputError(f"pair: found {parsed.pair!r}, accepted {', '.join(PAIRS)}")
+    recipe = recipe_of_pair(parsed.pair)
     for count in ("problems", "samples", "wrong", "completions"):
         if getattr(parsed, count) < 1:
             raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
@@ -57,18 +53,14 @@ def run_recover(parsed) -> None:
     check_writable(f"{parsed.out}.json", "out")
     if not parsed.pair and not parsed.rollouts:
         raise InputError("recover: set --rollouts, or --pair to sample from")
-    recipe = read_recipe(parsed.pair) if parsed.pair else {}
     batch_size = parsed.batch_size or recipe.get("sequences_per_batch", 256)
     finished = FinishedBatches(parsed.out)
-
-    def bar(description: str):
-        return lambda batches: tqdm(batches, desc=description, unit="batch")
 
     if parsed.rollouts:
         rollouts = Rollouts.load(parsed.rollouts)
         teacher_name = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else rollouts.teacher)
     else:
-        rollouts = _sample(parsed, recipe, batch_size, bar("sample"), finished)
+        rollouts = _sample(parsed, recipe, batch_size, batch_bar("sample"), finished)
         teacher_name = parsed.teacher or PAIRS[parsed.pair][1]
     if not teacher_name:
         raise InputError("teacher: the rollouts name none; set --teacher")
@@ -77,7 +69,7 @@ def run_recover(parsed) -> None:
     wrong = with_prompts(choose_wrong(rollouts, parsed.wrong, parsed.seed), tokenizer)
     if wrong.teacher != teacher_name:
         wrong.teacher_logp_BT = wrong.teacher_logp_BT * float("nan")
-    score_missing(wrong, LocalTeacher(model, teacher_name, progress=bar("score")))
+    score_missing(wrong, LocalTeacher(model, teacher_name, progress=batch_bar("score")))
     frame = recover(
         model,
         tokenizer,
@@ -90,7 +82,7 @@ def run_recover(parsed) -> None:
         max_new_tokens=parsed.max_new_tokens,
         seed=parsed.seed,
         batch_size=batch_size,
-        progress=bar("recover"),
+        progress=batch_bar("recover"),
         finished=finished,
     )
     summary = {

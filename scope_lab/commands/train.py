@@ -4,7 +4,6 @@ import shlex
 from pathlib import Path
 
 from ..errors import InputError
-from .compare import run_evaluations
 from .flags import add_command, add_settings, add_unsafe
 
 EXAMPLE = """examples:
@@ -50,7 +49,9 @@ def run_train(parsed) -> None:
 
 def report(run: Path) -> None:
     """Print a run's first and last evaluation side by side, and draw them where matplotlib is installed."""
-    found = run_evaluations(run)
+    from ..checkpoint import evaluation_files
+
+    found = list(evaluation_files(run).values())
     if len(found) < 2:
         return
     from ..evaluation import Evaluation, compare, comparison_text
