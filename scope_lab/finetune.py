@@ -17,10 +17,11 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
-from .durable import whole_file, whole_folder
+from .durable import whole_folder
 from .errors import InputError
 from .logprobs import masked_mean, response_logprobs
 from .rollouts import Rollouts, encode_prompts
+from .supervised import state_path, train_supervised
 from .tasks import Problem, Task, Verdict
 
 OwnResponses = Sequence[tuple[Problem, list[str]]]  # problems, each with correct responses of the base
@@ -117,9 +118,6 @@ def finetune(
 
     Returns the losses of this call's steps, nats a response token. The adapter names its base as `recipe.base`.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from transformers import get_cosine_schedule_with_warmup
-
     from .models import with_adapter
 
     torch.manual_seed(recipe.seed)
@@ -127,48 +125,19 @@ def finetune(
     model = with_adapter(model, recipe.rank, recipe.alpha).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
-    schedule = get_cosine_schedule_with_warmup(optimizer, recipe.warmup_steps, recipe.steps)
-    unfinished = folder.with_name(folder.name + ".partial.pt")
-    start = 0
-    if unfinished.exists():
-        state = torch.load(unfinished, weights_only=True)
-        set_peft_model_state_dict(model, state["adapter"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        start = state["step"]
-    losses = []
-    bar = progress(range(start, recipe.steps), initial=start, total=recipe.steps, desc=folder.name, unit="step")
-    for step in bar:
+
+    def loss_of_step(step: int) -> torch.Tensor:
         batch = training_batch(task, tokenizer, recipe, step, own)
         tokens_BL, attention_BL, mask_BT = (x.to(model.device) for x in batch)
         logp_BT = response_logprobs(model, tokens_BL, attention_BL, mask_BT.shape[1])
-        loss = -masked_mean(logp_BT, mask_BT, mask_BT.sum())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-        if hasattr(bar, "set_postfix"):
-            bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-        if (step + 1) % recipe.save_every == 0:
-            adapter = get_peft_model_state_dict(model, save_embedding_layers=False)
-            _save_state(unfinished, adapter, optimizer, schedule, step + 1)
+        return -masked_mean(logp_BT, mask_BT, mask_BT.sum())
+
+    losses = train_supervised(
+        model, optimizer, loss_of_step, recipe.steps, recipe.warmup_steps, recipe.save_every, folder, progress
+    )
     save_adapter(model, recipe, folder)
-    unfinished.unlink(missing_ok=True)
+    state_path(folder).unlink(missing_ok=True)
     return losses
-
-
-def _save_state(path: Path, adapter: dict, optimizer, schedule, step: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "adapter": adapter,
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "step": step,
-    }
-    with whole_file(path) as unfinished:
-        torch.save(state, unfinished)
 
 
 def save_adapter(model, recipe: AdapterRecipe, folder: Path) -> None:

@@ -4,7 +4,6 @@ Both learn random correct derivations of train problems by maximum likelihood, s
 solutions and is often wrong: a base model in miniature. `scope-lab models build countdown` runs this.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,14 +14,11 @@ from typing import Any, Protocol
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from tqdm import tqdm
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    get_cosine_schedule_with_warmup,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from .durable import whole_folder
 from .models import PAIRS, load_model, load_tokenizer
+from .supervised import state_path, train_supervised
 from .tasks import Problem, Task, load_task
 
 
@@ -36,6 +32,7 @@ class Recipe:
     learning_rate: float
     batch_size: int = 128
     seed: int = 0
+    save_every: int = 100
 
 
 @dataclass(frozen=True)
@@ -140,40 +137,19 @@ def pretrain(recipe: Recipe, task: DerivedTask, tokenizer, folder: Path, progres
     """Train one model of a pair into `folder`. A build that was cut off goes on from its last saved state."""
     model = build_model(recipe, tokenizer).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = get_cosine_schedule_with_warmup(optimizer, recipe.steps // 20, recipe.steps)
-    unfinished = folder.with_name(folder.name + ".partial.pt")
-    start = 0
-    if unfinished.exists():
-        state = torch.load(unfinished, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        start = state["step"]
-    bar = progress(range(start, recipe.steps), initial=start, total=recipe.steps, desc=folder.name, unit="step")
-    for step in bar:
+
+    def loss_of_step(step: int) -> torch.Tensor:
         tokens, labels = training_batch(task, tokenizer, recipe, step)
         # Pads stand on the right, so causal attention alone hides them: no attention mask is needed.
         logits = model(input_ids=tokens).logits
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if hasattr(bar, "set_postfix"):
-            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        if (step + 1) % 100 == 0:
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "step": step + 1,
-            }
-            torch.save(state, unfinished.with_suffix(".tmp"))
-            os.replace(unfinished.with_suffix(".tmp"), unfinished)
-    model.eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    unfinished.unlink(missing_ok=True)
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+    warmup = recipe.steps // 20
+    train_supervised(model, optimizer, loss_of_step, recipe.steps, warmup, recipe.save_every, folder, progress)
+    with whole_folder(folder) as work:
+        model.eval().save_pretrained(work)
+        tokenizer.save_pretrained(work)
+    state_path(folder).unlink(missing_ok=True)
 
 
 def build_pair(pair: str, folder: Path, problems: int = 500, samples: int = 32) -> None:

@@ -11,7 +11,8 @@ from scope_lab.errors import InputError
 from scope_lab.finetune import RECIPES, AdapterRecipe, build_adapter, finetune, own_correct, training_batch, verified
 from scope_lab.logprobs import response_logprobs
 from scope_lab.models import load_model
-from scope_lab.tasks import Countdown, Verdict, Verification
+from scope_lab.pretrain import Recipe, pretrain
+from scope_lab.tasks import Countdown, Verdict, Verification, load_task
 
 RECIPE = AdapterRecipe("countdown-student", "solved", steps=6, rank=4, batch_size=4, dtype="float32", save_every=2)
 
@@ -111,22 +112,38 @@ def test_adapter_learns_and_names_its_base_and_no_folder(tmp_path, tokenizer):
     assert theirs > ours + 0.03, "solutions that neither has seen became likelier"
 
 
+class Cut(Exception):
+    pass
+
+
+def until_five(steps, **_):
+    for step in steps:
+        if step == 5:
+            raise Cut
+        yield step
+
+
 def test_a_build_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path, tokenizer):
-    class Cut(Exception):
-        pass
-
-    def until_five(steps, **_):
-        for step in steps:
-            if step == 5:
-                raise Cut
-            yield step
-
     whole = train(tmp_path / "whole", tokenizer)
     with pytest.raises(Cut):
         train(tmp_path / "cut", tokenizer, progress=until_five)
     assert not (tmp_path / "cut").exists()
     assert train(tmp_path / "cut", tokenizer) == whole[4:]
     weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+
+
+def test_so_does_a_model_made_from_nothing(tmp_path, tokenizer):
+    recipe = Recipe(hidden=32, layers=1, steps=7, learning_rate=1e-3, batch_size=4, save_every=2)
+    task = load_task("countdown")
+    pretrain(recipe, task, tokenizer, tmp_path / "whole", plain)
+    with pytest.raises(Cut):
+        pretrain(recipe, task, tokenizer, tmp_path / "cut", until_five)
+    assert [path.name for path in tmp_path.iterdir() if "cut" in path.name] == ["cut.partial.pt"]
+    steps = []
+    pretrain(recipe, task, tokenizer, tmp_path / "cut", lambda rest, **_: steps.extend(rest) or steps)
+    assert steps == [4, 5, 6] and not (tmp_path / "cut.partial.pt").exists()
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]
 
 
