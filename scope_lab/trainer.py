@@ -76,7 +76,7 @@ class ScopeTrainer:
         self.accelerator = make_accelerator(device, bf16, log_with=config.tracker_names or None, project_dir=config.out)
         self.ranks = Ranks()
         self.progress = progress and self.ranks.is_main
-        self.step = 0
+        self.step, self.evaluations = 0, dict[int, Evaluation]()
         with self.ranks.same_fate():
             student, optimizer = self._load(pair, task, teacher, resume, device, bf16)
         self.student, self.optimizer = prepare(self.accelerator, student, optimizer)
@@ -116,6 +116,9 @@ class ScopeTrainer:
         self.problems = RunProblems(config, self.task, self.tokenizer, context)
         if self.folder and resume:
             self.step = self.folder.restore(student, optimizer, tidies=self.ranks.is_main)
+            if self.step > config.steps:
+                raise InputError(f"steps: {config.out} is at step {self.step}, accepted as many or more")
+        self.first_step = self.step
         return student, optimizer
 
     def _engine_of(self, model, bf16: bool) -> Engine:
@@ -139,7 +142,7 @@ class ScopeTrainer:
             self.accelerator.init_trackers("scope-lab", config=vars(config))
         bar = tqdm(total=config.steps, initial=self.step, desc=config.method, unit="step", disable=not self.progress)
         with bar, stop_after_step(self.ranks.any) as stopping:
-            if self.step == 0:
+            if self.step in (0, config.steps):
                 self.evaluate_now()
             while self.step < config.steps and not stopping():
                 metrics = self.train_step()
@@ -317,9 +320,9 @@ class ScopeTrainer:
         config = self.config
         if not config.eval_problems:
             return None
-        kept = self.folder.evaluation(0) if self.step == 0 and self.folder else None
+        kept = self.folder.evaluation(self.step) if self.folder and self.step == self.first_step else None
         if evaluation := self.ranks.from_main(Evaluation.load(kept) if kept and kept.is_file() else None):
-            self.evaluations = {0: evaluation}
+            self.evaluations[self.step] = evaluation
             return evaluation
         problems = self.problems.held_out
         temperature = config.eval_temperature or config.temperature
@@ -342,7 +345,7 @@ class ScopeTrainer:
             if self.folder and self.ranks.is_main:
                 with self.folder.safe_end(f"evaluation at step {self.step}"):
                     evaluation.save(self.folder.evaluation(self.step))
-        self.evaluations = {**getattr(self, "evaluations", {}), self.step: evaluation}
+        self.evaluations[self.step] = evaluation
         return evaluation
 
     def save_checkpoint(self) -> None:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from scope_lab import ScopeConfig, ScopeTrainer
 from scope_lab.config import build_config
+from scope_lab.errors import InputError
 from scope_lab.methods import METHODS
 from scope_lab.metrics import metric_names
 from scope_lab.models import Pair, load_pair
@@ -166,6 +167,18 @@ def test_gradient_checkpointing_and_micro_batches_change_no_number(pair):
     plain = after() - start
     for changes in ({"gradient_checkpointing": True}, {"tokens_per_microbatch": 100}):
         assert (after(**changes) - start - plain).norm() < 2e-3 * plain.norm()  # AdamW enlarges tiny gradients
+
+
+def test_a_run_that_ends_earlier_than_planned_is_evaluated_there(tmp_path):
+    settings = {"out": str(tmp_path / "run"), "eval_problems": 4, "eval_samples": 4, "checkpoint_every": 1}
+    trainer(small(steps=2, **settings)).train()
+    evaluations = tmp_path / "run/evaluations"
+    last = (evaluations / "step-000002.json").read_bytes()
+    (evaluations / "step-000002.json").unlink()  # as if it had been stopped there by hand on its way to more steps
+    assert trainer(small(steps=2, **settings), resume=True).train()[-1]["step"] == 2
+    assert (evaluations / "step-000002.json").read_bytes() == last
+    with pytest.raises(InputError, match=r"^steps: .*run is at step 2, accepted as many or more"):
+        trainer(small(steps=1, **settings), resume=True)
 
 
 def test_a_run_folder_holds_all_that_its_tree_says(tmp_path):
