@@ -13,11 +13,13 @@ With fewer than ENOUGH_SEEDS seeds every contrast is open; recovery has no seeds
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .ablations import ENOUGH_SEEDS, SMALLEST, status
+import pandas as pd
+
+from .ablations import ENOUGH_SEEDS, SMALLEST, FinishedRun, differences, status
 from .recovery_table import QUARTILES
 
 FIXED_TAUS = {
@@ -28,6 +30,7 @@ FIXED_TAUS = {
     "scope-tau-4": 4.0,
     "scope-no-weights": math.inf,  # the same computation
 }
+AUTO = "scope-tau-auto"
 BEST_TAU, HALF_OF_GRPO, STEP_1 = "best fixed tau", "half of grpo", "step 1"
 NEAR_ZERO = {"rho": 0.1, "recovery": 10.0}  # of a rank correlation; of a share of prefixes, in points
 SIGNIFICANT = 0.05
@@ -87,7 +90,7 @@ LINES = (
     Line("C3", "the student weight helps", "directed", _scope_over("scope-no-student-weight", PASS)),
     Line("C3", "the teacher weight's direction matters", "directed", _scope_over("scope-reversed-teacher", AVG)),
     Line("C4", "τ = 1 is best of 0.5, 1, 2", "directed", _scope_over("scope-tau-0.5 scope-tau-2", AVG)),
-    Line("C4", "auto needs no tuning", "no worse", _each([("scope-tau-auto", BEST_TAU)], NO_CLAIM)),
+    Line("C4", "auto needs no tuning", "no worse", _each([(AUTO, BEST_TAU)], NO_CLAIM)),
     Line("C5", "recovery falls with teacher perplexity", "recovery", (Claimed("all prefixes", "", "rho", -1),)),
     Line(
         "C5",
@@ -126,6 +129,13 @@ def lines_about(variants: Iterable[str]) -> tuple[Line, ...]:
     """The lines of which it can make a contrast; those of the recovery experiment need no variant."""
     known = {*variants}
     return tuple(line for line in LINES if line.rule == "recovery" or within(known, line.contrasts))
+
+
+def at_other_taus(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """`ablations.differences` of SCOPE at every other weight temperature that is recorded, and `auto`, less at 1."""
+    samples = {run.after.n_samples for run in runs}
+    others = [variant for variant in (*FIXED_TAUS, AUTO) if variant != "scope"]
+    return differences(runs, [(v, "scope", f"{m}@{n}") for n in samples for m in SMALLEST for v in others])
 
 
 def judge(rule: str, row) -> str:

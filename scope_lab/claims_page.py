@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import paper
 from .ablations import ENOUGH_SEEDS, SAME, contrast_name, method_name, metric_name
-from .claims import FIXED_TAUS, HALF_OF_GRPO, TITLES
+from .claims import AUTO, FIXED_TAUS, HALF_OF_GRPO, TITLES
 from .markdown import NOTHING, chance, table, with_ends
 from .results import LAST_STEPS, EqualSeconds, Recorded, variant_means
 from .verdicts import lines, paper_comparisons
@@ -197,7 +197,7 @@ def ablations(found: Findings) -> list[str]:
 def temperatures(found: Findings) -> list[str]:
     text = f"The paper tries τ = 0.5, 1 and 2, and finds 1 best in Avg@32 on {', '.join(paper.BEST_TAU)}."
     if len({run.variant for run in found.recorded.runs} & set(FIXED_TAUS)) > 1:
-        best = found.primary[found.primary.method == "scope-tau-auto"].baseline.iloc[0]
+        best = found.primary[found.primary.method == AUTO].baseline.iloc[0]
         text += f" Here τ = {FIXED_TAUS[best]:g} has the highest mean of all fixed τ that are recorded."
     return [text, ""]
 

@@ -11,6 +11,7 @@ from recorded import METHODS, PLAN, record, record_plan
 from test_claims import SECONDS, WISHES
 
 from scope_lab import plots, report
+from scope_lab.claims import AUTO, FIXED_TAUS, at_other_taus
 from scope_lab.cli import main
 from scope_lab.config import build_config
 from scope_lab.diversity import ORDER
@@ -192,8 +193,8 @@ def test_figures_hold_what_was_recorded(runs, tmp_path):
 
 
 def test_taus_are_drawn_against_tau_one(runs):
-    found = report.secondary(read_recorded(read_plan(PLAN, str(runs / PLAN))).runs)
-    rows = found[found.baseline == "scope-no-weights"].assign(method="scope-no-weights", baseline="scope")
+    rows = at_other_taus([run.ends for run in read_recorded(read_plan(PLAN, str(runs / PLAN))).runs])
+    assert set(rows.method) == {*FIXED_TAUS, AUTO} - {"scope"} and len(rows) == 12 and set(rows.baseline) == {"scope"}
     figure = plots.plot_taus(rows)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["Avg@8", "Pass@8"]
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()][-2:] == ["∞", "auto"]

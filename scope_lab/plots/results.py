@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..ablations import SAME, SMALLEST, FinishedRun, differences, method_name, metric_name
-from ..claims import FIXED_TAUS, TITLES
+from ..ablations import SAME, SMALLEST, FinishedRun, method_name, metric_name
+from ..claims import AUTO, FIXED_TAUS, TITLES, at_other_taus
 from ..evaluation import Evaluation, powers_of_two
 from ..explore import percent
 from ..results import SIX, RecordedRun, curve_over_seeds
@@ -18,7 +18,6 @@ from ..verdicts import paper_comparisons
 from .ablations import alt_forest, plot_forest
 from .diversity import SHAPES, draw_curve, pass_axes
 
-AUTO = "scope-tau-auto"
 FORESTS = ("C1", "C2", "C3", "C7", "C8")
 MARKS = SHAPES + "X"  # of the student before training, then six methods
 
@@ -84,7 +83,7 @@ def holds(differences: pd.DataFrame) -> str:
 def plot_taus(differences: pd.DataFrame) -> Figure:
     """Avg and Pass of SCOPE at each weight temperature less those at τ = 1, in points, with 95 % intervals.
 
-    differences  `ablations.differences` of variants (claims.FIXED_TAUS, scope-tau-auto) against "scope"
+    differences  of claims.at_other_taus
     """
     figure = new_figure(9.2, 3.4)
     order = [*FIXED_TAUS, AUTO]
@@ -198,9 +197,7 @@ def claim_figures(
         figure.suptitle(head, x=0.01, ha="left", fontsize=12, color=INK)
         found[str(claim)] = figure, alt_forest(*drawn)
     ends = [run.ends for run in runs]
-    taus = [variant for variant in (*FIXED_TAUS, AUTO) if variant != "scope"]
-    ks = {run.after.n_samples for run in ends}
-    compared = differences(ends, [(v, "scope", f"{m}@{k}") for k in ks for m in SMALLEST for v in taus])
+    compared = at_other_taus(ends)
     if len(compared):
         found["C4"] = plot_taus(compared), alt_taus(compared)
     six = [run for run in runs if run.variant in SIX]
