@@ -14,7 +14,7 @@ from .evaluation import Evaluation
 from .methods import METHODS
 from .seeds import contrast, holm, over_problems, over_seeds
 
-NAMES = {"base": "before training", "opd-one": "OPD, G = 1", "reference": "released code"}
+NAMES = {"base": "before training", "teacher": "the teacher", "opd-one": "OPD, G = 1", "reference": "released code"}
 SAME = ["method", "baseline", "metric"]  # what makes two rows one contrast, here and in `paper.comparisons`
 
 

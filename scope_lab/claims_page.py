@@ -10,6 +10,7 @@ import pandas as pd
 from . import paper
 from .ablations import ENOUGH_SEEDS, SAME, contrast_name, method_name, metric_name
 from .claims import AUTO, FIXED_TAUS, HALF_OF_GRPO, TITLES
+from .evaluation import Evaluation
 from .markdown import NOTHING, chance, table, with_ends
 from .results import LAST_STEPS, EqualSeconds, Recorded, variant_means
 from .verdicts import lines, paper_comparisons
@@ -25,6 +26,7 @@ class Findings:
     recovery    summary of the recovery experiment, where there is one
     primary, equal, secondary   of verdicts.py; seconds: results.equal_seconds
     rates       results.validation_scores and results.chosen_rates, where that sweep is recorded
+    teacher     its own evaluation on the runs' problems, where that is recorded
     signals, bands, gradients   of exploratory.py
     figures     claim -> file name and what it shows in words
     """
@@ -37,6 +39,7 @@ class Findings:
     secondary: pd.DataFrame
     seconds: EqualSeconds | None
     rates: tuple[pd.DataFrame, dict[str, float]] | None
+    teacher: Evaluation | None
     signals: pd.DataFrame
     bands: pd.DataFrame
     gradients: dict[str, float] | None
@@ -140,7 +143,7 @@ def page(found: Findings) -> str:
             text += [f"![{alt}]({file})", ""]
         text += contrast_table(found.primary[found.primary.claim == claim])
         text += extra[claim](found) if claim in extra else []
-    return "\n".join([*text, *means(found), *rates(found), *exploratory(found)]).rstrip() + "\n"
+    return "\n".join([*text, *levels(found), *rates(found), *exploratory(found)]).rstrip() + "\n"
 
 
 def provenance(recorded: Recorded) -> list[str]:
@@ -212,16 +215,22 @@ def recovery(found: Findings) -> list[str]:
     ]
 
 
-def means(found: Findings) -> list[str]:
-    """What every variant came to."""
-    rows = variant_means(found.recorded.runs)
+def ahead_of_the_teacher(rows: pd.DataFrame, metric: str) -> str:
+    """Which of `variant_means` passed the teacher: what follows it closely cannot."""
+    ahead = [method_name(str(variant)) for variant in rows.index[rows[metric] > rows[metric]["teacher"]]]
+    return f"Ahead of the teacher in {metric_name(metric)}: {'; '.join(ahead) or 'none'}."
+
+
+def levels(found: Findings) -> list[str]:
+    """What every variant came to, and where it came from."""
+    rows = variant_means(found.recorded.runs, found.teacher)
     if not len(rows):
         return []
     names = [str(name) for name in rows if "@" in str(name)]
     cells = [
         [
             method_name(str(variant)),
-            f"{row.seeds:.0f}",
+            f"{row.seeds:.0f}" if np.isfinite(row.seeds) else NOTHING,
             *(f"{row[name]:.1f}" for name in names),
             f"{row.distinct:.2f}",
             f"{row.entropy:.2f}",
@@ -234,7 +243,9 @@ def means(found: Findings) -> list[str]:
     return [
         "## All variants",
         "",
-        "Means over problems and seeds after the last step. To compare two, see the contrasts above: they are paired.",
+        "Means over problems and seeds after the last step, below the student before training and its teacher. To "
+        "compare two, see the contrasts above: they are paired."
+        + "".join(f" {ahead_of_the_teacher(rows, name)}" for name in names if "teacher" in rows.index),
         "",
         *table(heads, cells),
     ]

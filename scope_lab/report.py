@@ -9,14 +9,17 @@ README's plan is `countdown`; the page and the figure of another are OUT/PLAN-CL
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from .ablations import FinishedRun
 from .claims import ABLATIONS, lines_about, within
 from .claims_page import Findings, page
 from .config import ScopeConfig
 from .errors import InputError
+from .evaluation import Evaluation
 from .exploratory import by_difficulty, path_gradients, signals
 from .explore import smaller_groups
 from .headline import headline_runs
@@ -53,6 +56,7 @@ def make_results(name: str, runs: str | None = None, out: str | Path = DATA / "r
         equal=at_equal_seconds(seconds),
         secondary=ablations,
         seconds=seconds,
+        teacher=_teacher(plan[0].config, recorded.ends),
         rates=_rates(folder.parent / f"{name}-rates"),
         signals=signals(recorded.runs),
         bands=by_difficulty(recorded.ends),
@@ -105,6 +109,17 @@ def _recovery(name: str) -> tuple[dict | None, pd.DataFrame | None]:
     if not file.is_file():
         return None, None
     return json.loads(file.read_text()), pd.read_parquet(file.with_suffix(".parquet"))
+
+
+def _teacher(config: ScopeConfig, runs: Sequence[FinishedRun]) -> Evaluation | None:
+    """The recorded evaluation of the pair's teacher, if it is of the runs' problems, samples and settings."""
+    name = config.teacher or (PAIRS[config.pair][1] if config.pair else "")
+    file = DATA / "results" / f"{name}.json"
+    if not runs or not file.is_file():
+        return None
+    teacher, before = Evaluation.load(file), runs[0].before
+    alike = ("task", "split", "n_samples", "problem_ids", "settings")
+    return teacher if all(getattr(teacher, name) == getattr(before, name) for name in alike) else None
 
 
 def _rates(folder: Path) -> tuple[pd.DataFrame, dict[str, float]] | None:

@@ -139,24 +139,31 @@ def tidy(runs: Sequence[RecordedRun]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).astype(types) if parts else pd.DataFrame(columns=list(types))
 
 
-def variant_means(runs: Sequence[RecordedRun]) -> pd.DataFrame:
-    """A row a variant, means over problems and seeds after its last step.
+def means(evaluation: Evaluation) -> dict[str, float]:
+    """Means over problems. avg@n, pass@n: per cent; distinct: correct solutions a problem; entropy of answers: nats."""
+    n, values = evaluation.n_samples, {name: values.mean() for name, values in evaluation.metrics().items()}
+    rates = {name: 100 * values[name] for name in (f"avg@{n}", f"pass@{n}")}
+    return {**rates, "distinct": values["distinct"], "entropy": values["entropy"]}
 
-    seeds; avg@n, pass@n: per cent; distinct: correct solutions a problem; entropy: of a problem's answers, nats;
-    policy entropy: over the last LAST_STEPS steps, nats a token
-    """
-    rows = []
-    for run in runs:
-        after = run.ends.after
-        n, values = after.n_samples, {name: values.mean() for name, values in after.metrics().items()}
-        rates = {name: 100 * values[name] for name in (f"avg@{n}", f"pass@{n}")}
-        entropy = run.metrics["entropy"].iloc[-LAST_STEPS:].mean()
-        found = {**rates, "distinct": values["distinct"], "entropy": values["entropy"], "policy entropy": entropy}
-        rows.append({"variant": run.variant, "seeds": run.seed, **found})
-    if not rows:
+
+def variant_means(runs: Sequence[RecordedRun], teacher: Evaluation | None = None) -> pd.DataFrame:
+    """A row a variant after its last step: `means` over its seeds, how many those are, and the policy's entropy over
+    the last LAST_STEPS steps, nats a token. Before them "base", the student before training, and the teacher."""
+    if not runs:
         return pd.DataFrame()
+    rows = [
+        {
+            "variant": run.variant,
+            "seeds": 1,
+            **means(run.ends.after),
+            "policy entropy": run.metrics["entropy"].iloc[-LAST_STEPS:].mean(),
+        }
+        for run in runs
+    ]
     table = pd.DataFrame(rows).groupby("variant", sort=False)
-    return table.mean().assign(seeds=table.size())
+    untrained = {"base": runs[0].ends.before} | ({"teacher": teacher} if teacher else {})
+    first = pd.DataFrame({name: means(evaluation) for name, evaluation in untrained.items()}).T
+    return pd.concat([first, table.mean().assign(seeds=table.size())]).rename_axis("variant")
 
 
 @dataclass(frozen=True)

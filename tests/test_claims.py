@@ -258,7 +258,12 @@ def test_the_tidy_table_has_a_row_a_run_step_and_problem(recorded):
     means = variant_means(recorded.runs)
     last = table[(table.variant == "kd") & (table.step == 200)]
     assert means["avg@8"]["kd"] == pytest.approx(100 * (last.n_correct / last.n_samples).mean())
-    assert means.seeds.tolist() == [5] * 25 and list(means.index) == [run.variant for run in recorded.runs][:25]
+    assert list(means.index) == ["base", *(run.variant for run in recorded.runs[:25])]
+    assert means.seeds.tolist()[1:] == [5] * 25
+    untrained = recorded.ends[0].before
+    assert means["avg@8"]["base"] == pytest.approx(100 * np.mean(untrained.n_correct) / 8)
+    with_teacher = variant_means(recorded.runs, teacher=recorded.ends[-1].after)
+    assert list(with_teacher.index[:2]) == ["base", "teacher"] and with_teacher.seeds[:2].isna().all()
 
 
 def test_the_papers_opd_has_one_rollout_a_prompt():

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from test_claims import SECONDS, WISHES
 
 from scope_lab import plots, report
 from scope_lab.claims import AUTO, FIXED_TAUS, at_other_taus
+from scope_lab.claims_page import page
 from scope_lab.cli import main
 from scope_lab.config import build_config
 from scope_lab.diversity import ORDER
@@ -78,6 +80,16 @@ def test_the_page_says_what_the_tables_say_and_links_to_its_figures(runs, quick,
     for file in re.findall(r"\]\(([^)]*\.(?:png|md))\)", page):
         assert (tmp_path / file).is_file() or file == "PROTOCOL.md", file
     assert "nan" not in page.replace("nano", "")
+
+
+def test_the_page_says_who_passed_the_teacher(runs, quick, tmp_path):
+    found, _ = make_results(PLAN, str(runs / PLAN), tmp_path)
+    assert found.teacher is None and "teacher in Avg" not in page(found)  # the recorded one had other problems
+    best = max(found.recorded.ends, key=lambda run: np.mean(run.after.n_correct)).after
+    said = page(replace(found, teacher=best))
+    assert "| the teacher | – |" in said and "Ahead of the teacher in Avg@8: none." in said
+    weak = page(replace(found, teacher=found.recorded.ends[0].before))
+    assert re.search(r"Ahead of the teacher in Avg@8: .*PSR", weak)
 
 
 @pytest.mark.parametrize(
