@@ -60,7 +60,7 @@ smollm2: $(ENVIRONMENT)  ## Fetch the real pretrained student (93 MB) into the u
 unit: $(GYM)  ## Unit, property and widget tests
 	$(BIN)/pytest tests -n 2 --dist loadgroup
 
-test-trust: $(ENVIRONMENT)  ## Kill, poison and mislead it at length: all of tests/trust, about 20 minutes
+test-trust: $(ENVIRONMENT)  ## Kill, poison and mislead it at length: all of tests/trust, about 5 minutes
 	$(BIN)/pytest tests/trust tests/test_code.py -m "" -n 2 --dist loadgroup
 
 # In an environment of its own: what audits should not be among what is audited.
