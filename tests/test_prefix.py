@@ -83,3 +83,15 @@ def test_attention_within_a_window_is_the_same_too(inputs, monkeypatch, window):
     torch.testing.assert_close(shared[0], whole[0], atol=1e-5, rtol=0)
     assert (shared[1] - whole[1]).norm() < 1e-5 * whole[1].norm()
     assert n_shared < 0.8 * (sum(read) - n_shared)
+
+
+def test_gradient_is_the_same_every_time_on_several_threads(student, rollouts):
+    inputs = rollouts.model_input([*range(len(rollouts))] * 8)  # enough that threads share a sum
+    model, threads = copy.deepcopy(student).train(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        _, first = scored(model, inputs)
+        again = [scored(model, inputs)[1] for _ in range(10)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, gradient) for gradient in again)
