@@ -25,7 +25,8 @@ def prompt_cache(model, tokens_PW: Tensor, attention_PW: Tensor, place_B: Tensor
     cache = getattr(read, "past_key_values", None)
     if not isinstance(cache, DynamicCache) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
         return None
-    cache.reorder_cache(place_B)  # by index_select: its backward adds in one order, whatever threads there are
+    # by index_select: its backward adds in one order, whatever threads there are
+    cache.reorder_cache(place_B)  # type: ignore[arg-type]
     return cache
 
 
