@@ -11,10 +11,9 @@ import pandas as pd
 from .diversity import ORDER, first_and_last, run_folders
 from .errors import InputError
 from .evaluation import Evaluation
-from .methods import METHODS
+from .methods import METHODS, method_name
 from .seeds import contrast, holm, over_problems, over_seeds
 
-NAMES = {"base": "before training", "teacher": "the teacher", "opd-one": "OPD, G = 1", "reference": "released code"}
 SAME = ["method", "baseline", "metric"]  # what makes two rows one contrast, here and in `paper.comparisons`
 
 
@@ -39,14 +38,6 @@ def finished_runs(folder: str | Path, task: str = "countdown") -> list[FinishedR
     ]
     order = [*ORDER, *METHODS]
     return sorted(runs, key=lambda run: (order.index(run.method) if run.method in order else len(order), run[:2]))
-
-
-def method_name(method: str) -> str:
-    """As figures and tables call it: "SCOPE", "SCOPE, no student weight", "before training"."""
-    if method in NAMES:
-        return NAMES[method]
-    first, _, rest = method.partition("-")
-    return f"{first.upper()}, {rest.replace('-', ' ')}" if rest else first.upper()
 
 
 def metric_name(metric: str) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from . import paper
-from .ablations import ENOUGH_SEEDS, SAME, contrast_name, method_name, metric_name
+from .ablations import ENOUGH_SEEDS, SAME, contrast_name, metric_name
 from .claims import AUTO, FIXED_TAUS, HALF_OF_GRPO, TITLES
 from .evaluation import Evaluation
 from .markdown import NOTHING, chance, table, with_ends
+from .methods import method_name
 from .results import LAST_STEPS, EqualSeconds, Recorded, variant_means
 from .verdicts import lines, paper_comparisons
 

@@ -12,7 +12,7 @@ import yaml
 
 from .checkpoint import evaluation_file, read_metrics
 from .evaluation import Evaluation, bootstrap_intervals, pass_at_k, powers_of_two
-from .methods import METHODS
+from .methods import METHODS, method_name
 from .tasks.countdown import DIFFICULTIES, parse_prompt, solutions
 
 # Pure reinforcement first, then the methods that listen to a teacher. Ablations are not among them.
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        return self.method.upper()
+        return method_name(self.method)
 
 
 def recorded_runs(folder: str | Path, task: str = "countdown", seed: int | None = 0) -> list[Run]:
@@ -83,8 +83,8 @@ def title(evaluation: Evaluation) -> str:
     """PSR for an evaluation labelled `psr step 200`; "before training" for step 0."""
     first = evaluation.label.split()[0]
     if evaluation.label.endswith(" step 0"):
-        return "before training"
-    return first.upper() if first in METHODS else evaluation.label
+        return method_name("base")
+    return method_name(first) if first in METHODS else evaluation.label
 
 
 @lru_cache(maxsize=8)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .ablations import FinishedRun, finished_runs, method_name
+from .ablations import FinishedRun, finished_runs
 from .diversity import ORDER
 from .evaluation import bootstrap_interval
+from .methods import method_name
 from .seeds import contrast
 
 EXTRA = "opd-one"  # the paper's OPD, shown where it has the same seeds

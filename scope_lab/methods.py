@@ -99,3 +99,14 @@ def get_method(method: Method | str) -> Method:
     if method not in METHODS:
         raise ValueError(f"method: found {method!r}, accepted {', '.join(METHODS)}")
     return METHODS[method]
+
+
+NAMES = {"base": "before training", "teacher": "the teacher", "opd-one": "OPD, G = 1", "reference": "released code"}
+
+
+def method_name(method: str) -> str:
+    """As figures and tables call it: "SCOPE", "SCOPE, no student weight", "before training"."""
+    if method in NAMES:
+        return NAMES[method]
+    first, _, rest = method.partition("-")
+    return f"{first.upper()}, {rest.replace('-', ' ')}" if rest else first.upper()

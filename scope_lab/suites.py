@@ -8,12 +8,13 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from .commands.flags import batch_bar
 from .durable import check_writable, write_text
 from .errors import InputError
 from .evaluation import Evaluation, bootstrap_interval, drawn_shares, evaluate, percentile_interval
@@ -123,7 +124,7 @@ def run_suite(parsed) -> None:
             label=parsed.model,
             out=folder / f"{suite.sets[heading]}.json",
             batch_size=parsed.batch_size or 256,
-            progress=batch_bar(heading),
+            progress=partial(tqdm, desc=heading, unit="batch"),
         )
         print(f"{heading}: {in_words(found[heading])}")
     text = suite_text(parsed.suite, suite, parsed.model, found)

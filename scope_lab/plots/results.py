@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..ablations import SAME, SMALLEST, FinishedRun, method_name, metric_name
+from ..ablations import SAME, SMALLEST, FinishedRun, metric_name
 from ..claims import AUTO, FIXED_TAUS, TITLES, at_other_taus
 from ..evaluation import Evaluation, powers_of_two
 from ..explore import percent
+from ..methods import method_name
 from ..results import SIX, RecordedRun, curve_over_seeds
 from ..style import COLOURS, FAINT, INK, METHOD_COLOURS, new_figure, tidy
 from ..verdicts import paper_comparisons
