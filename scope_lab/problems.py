@@ -7,6 +7,7 @@ from .config import ScopeConfig
 from .errors import InputError, shown
 from .rollouts import encode_prompts
 from .tasks import Problem, Task
+from .tasks.base import is_finite
 
 PROMPTS_READ = 16  # of those with the most characters: to read every prompt would take long
 
@@ -52,11 +53,11 @@ class RunProblems:
 
 
 def training_problems(config: ScopeConfig, task: Task) -> list[Problem]:
-    """All that a file or a finite task has, 10,000 of one that makes its own, or as many as the settings say."""
+    """All that a finite task has, 10,000 of one that makes its own without end, or as many as the settings say."""
     if config.eval_split == "train" and config.eval_problems:
         warnings.warn("eval_split is train: the evaluation is not on held-out problems", stacklevel=2)
     wanted = config.train_problems
-    if wanted is None and not (hasattr(task, "path") or getattr(task, "finite", False)):
+    if wanted is None and not is_finite(task):
         wanted = 10_000
     problems = list(task.problems("train", wanted, seed=config.seed))
     if not problems:

@@ -270,7 +270,7 @@ def test_what_is_not_plain_does_not_come_through():
 
 
 def test_a_slow_program_is_incorrect_and_a_broken_sandbox_is_unknown(tmp_path, monkeypatch):
-    path = task_of(tmp_path, HEAD).path
+    path = task_of(tmp_path, HEAD).source
     task = Code(str(path), limits=Limits(cpu=1, wall=5.0))
     slow = judge(task, "def f(x):\n    while True: pass")
     assert (slow.verdict, slow.reason) == (Verdict.INCORRECT, "time limit")
@@ -341,7 +341,7 @@ def test_all_solutions_pass_and_all_broken_ones_fail():
 
 
 def test_without_a_sandbox_nothing_runs_unless_the_user_says_so(monkeypatch, capsys, tmp_path):
-    path = task_of(tmp_path, HEAD).path
+    path = task_of(tmp_path, HEAD).source
     monkeypatch.setattr(sandbox, "_problem", lambda: "bubblewrap is not installed")
     monkeypatch.setattr(sandbox, "_do_without", False)
     command = ["evaluate", "--pair", "countdown", "--task", f"code:{path}", "--problems", "1"]

@@ -12,13 +12,16 @@ import pytest
 from bench.verifiers import BENCHMARKS, chosen_answers, judge, mixed, of_near_misses, of_rewritings, references
 from math_rewrites import hostile_answers, same_answers, wrong_answers
 
+from scope_lab.config import ScopeConfig
 from scope_lab.errors import InputError
+from scope_lab.problems import training_problems
 from scope_lab.tasks import Problem, Verdict, load_task
 from scope_lab.tasks.base import split_of
 from scope_lab.tasks.latex import boxed
 from scope_lab.tasks.math import Math
 from scope_lab.tasks.math_answers import verify_math
 from scope_lab.tasks.math_sets import SETS, reference_of
+from scope_lab.tasks.own import OwnVerifier
 from scope_lab.tasks.verification import Verifier
 
 
@@ -211,6 +214,15 @@ def test_benchmarks_are_tests_and_training_sets_are_split(hub):
     assert len(gsm8k.problems("train")) + len(gsm8k.problems("validation")) == 10
     with pytest.raises(InputError, match="has 10 problems, 11 asked for"):
         gsm8k.problems("test", 11)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+@pytest.mark.parametrize("name", ["math:gsm8k", "math:hub:zwhe99/DeepMath-103K,problem=question,answer=final_answer"])
+def test_a_run_trains_on_all_of_a_set(hub, name, judged):
+    task = load_task(name)
+    if judged:
+        task = OwnVerifier(task, "builtins:pow")  # a function of three
+    assert 5 < len(training_problems(ScopeConfig(), task)) <= 10
 
 
 def test_a_set_that_cannot_be_loaded_is_one_line_that_names_the_way_out(hub, monkeypatch):

@@ -47,18 +47,32 @@ class Verification:
 
 
 class Task(Protocol):
-    """A domain. `name` is what `--task` takes; `max_new_tokens` is enough for any sensible response."""
+    """A domain.
+
+    name            what `--task` takes
+    max_new_tokens  enough for any sensible response
+    finite          a run trains on all that `problems("train")` gives; where False, on 10,000 by default
+    """
 
     name: str
     max_new_tokens: int
+    finite: bool
 
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> Sequence[Problem]:
-        """The first n problems of a split in the order that `seed` gives; splits never share a problem."""
+        """The first n problems of a split in the order that `seed` gives; splits never share a problem.
+
+        Raises InputError for more than there are. Without n: all, or as many as a task that makes its own sees fit.
+        """
         ...
 
     def verify(self, problem: Problem, response: str) -> Verification:
         """Judge one response. Never raises on any text."""
         ...
+
+
+def is_finite(task: Task) -> bool:
+    """Whether all its training problems are trained on by default; so is a task that does not say."""
+    return getattr(task, "finite", True)
 
 
 def check_split(split: str, n: int | None = None) -> None:

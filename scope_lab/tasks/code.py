@@ -61,6 +61,7 @@ class Code:
 
     runs = "threads"
     max_new_tokens = 1024
+    finite = True
 
     def __init__(self, source: str, completion: bool = False, limits: Limits = LIMITS):
         sandbox.require()
@@ -69,8 +70,7 @@ class Code:
         if source == "humaneval":
             rows = _human_eval()
         else:
-            self.path = Path(source)
-            rows = file_rows(self.path)
+            rows = file_rows(Path(source))
         self._problems: dict[str, CodeProblem] = {}
         for where, row in rows:
             try:

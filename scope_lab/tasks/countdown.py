@@ -117,6 +117,8 @@ def problem_key(numbers: list[int], target: int) -> str:
 class Countdown:
     """The task. `difficulty` is a name of DIFFICULTIES; the bundled pair is trained on `standard` problems."""
 
+    finite = False
+
     def __init__(self, difficulty: str = "standard"):
         if difficulty not in DIFFICULTIES:
             raise InputError(f"countdown difficulty: found {difficulty!r}, accepted {', '.join(DIFFICULTIES)}")

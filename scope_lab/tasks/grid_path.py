@@ -28,6 +28,7 @@ class GridPath:
 
     name = "grid_path"
     max_new_tokens = 16  # no shortest path through sixteen cells, with its EOS, is longer
+    finite = False
 
     def __init__(self) -> None:
         self._dataset, self._config = registered("shortest_path")

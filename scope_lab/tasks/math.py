@@ -30,6 +30,7 @@ class Math:
 
     runs = "processes"
     timeout = 1.0  # CPU seconds; comparisons of real answers take milliseconds
+    finite = True
 
     def __init__(self, name: str, fixed: bool | None = None):
         ready, _, path = name.partition(":")
@@ -48,16 +49,14 @@ class Math:
         self.name, self.ready = f"math:{name}", ready
         self.fixed = self.set.fixed if fixed is None else fixed
         self.max_new_tokens = self.set.max_new_tokens
+        self._loaded: dict[str, list[Problem]] = {}
         if path:
-            self.path = Path(path)  # a file has an end: all of it is trained on by default
-            self._loaded: dict[str, list[Problem]] = {"": read_problems(self.path, reference_of, _trouble)}
-        else:
-            self._loaded = {}
+            self._loaded[""] = read_problems(Path(path), reference_of, _trouble)
 
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The first n problems of a split in the order that `seed` gives (0: the set's order); all by default."""
         check_split(split, n)
-        own_test = not hasattr(self, "path") and self.set.test_split
+        own_test = "" not in self._loaded and self.set.test_split
         if self.fixed:
             if split != "test":
                 raise InputError(f"{self.name}: found split {split!r}, accepted test: it is a benchmark")

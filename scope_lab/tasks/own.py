@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import InputError, one_line, shown
-from .base import Problem, Task, Verdict, Verification
+from .base import Problem, Task, Verdict, Verification, is_finite
 from .verification import TIMEOUT
 
 
@@ -26,9 +26,8 @@ class OwnVerifier:
     def __init__(self, task: Task, verifier: str, threshold: float | None = None):
         self.task, self.verifier, self.threshold = task, verifier, threshold
         self.name, self.max_new_tokens = f"{task.name}, judged by {verifier}", task.max_new_tokens
+        self.finite = is_finite(task)
         self._find()
-        if hasattr(task, "path"):
-            self.path = task.path  # a file has an end: all of it is trained on by default
 
     def _find(self) -> None:
         """The function, and what it says of how it wants to be run."""

@@ -86,6 +86,8 @@ class ProblemFile:
     Splits are by a hash of the problem's text, so they stay disjoint when the file grows.
     """
 
+    finite = True
+
     def __init__(self, path: str | Path, judge: Task | None = None):
         self.path, self.judge = Path(path), judge
         self.name = f"{judge.name}:{path}" if judge else str(path)

@@ -35,6 +35,7 @@ class StringFunction:
     runs = "threads"
     workers = 4  # a sandbox's start is mostly waiting
     max_new_tokens = 32
+    finite = False
 
     def prepare(self) -> None:
         """Raises InputError where there is no sandbox."""

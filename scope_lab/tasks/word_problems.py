@@ -64,6 +64,7 @@ class WordProblems:
     """The task. `difficulty` is a name of DIFFICULTIES."""
 
     max_new_tokens = 96  # the longest worked solutions take some 75 tokens, usual responses of small models 30
+    finite = False
 
     def __init__(self, difficulty: str = "standard"):
         if difficulty not in DIFFICULTIES:
