@@ -77,7 +77,7 @@ class ScopeConfig:
     task: str | None = setting(None, "models", "countdown[:difficulty], code:NAME, gym:NAME, math:NAME, FILE.jsonl, …")
     verifier: str | None = setting(None, "models", "module:function that judges instead of the task (tasks/own.py)")
     verifier_threshold: float | None = setting(None, "models", "correct from here on, where it returns a number")
-    train_problems: int | None = setting(None, "models", "problems to train on; default: all of a file's or set's, else 10,000")
+    train_problems: int | None = setting(None, "models", "to train on; default: all of a file's or set's, else 10,000")
 
     method: str = setting("scope", "method", "what is trained", tuple(METHODS))
     tau: float | str = setting(1.0, "method", "weight temperature: above 0, inf (uniform) or auto")

@@ -67,10 +67,7 @@ class Code:
         sandbox.require()
         self.source, self.completion, self.limits = source, completion, limits
         self.name = f"code:{source}" + (":completion" if completion else "")
-        if source == "humaneval":
-            rows = _human_eval()
-        else:
-            rows = file_rows(Path(source))
+        rows = _human_eval() if source == "humaneval" else file_rows(Path(source))
         self._problems: dict[str, CodeProblem] = {}
         for where, row in rows:
             try:
