@@ -9,6 +9,7 @@ problems are. What is made of the counts: recovery_table.py.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 import pandas as pd
@@ -26,37 +27,38 @@ from .teachers import Teacher
 FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8)
 CUTS = ("step", "token")
 WANTED = 400  # wrong rollouts below which quartiles say little
-SENTENCE_END = re.compile(r"[.!?][\"')\]*]*$")
+COMMA = re.compile(",")
+LINE_OR_SENTENCE = re.compile(r"\n(?!\n)|[.!?][\"')\]*]*(?=\s)")
 
 
-def is_boundary(task: str, before: str, after: str) -> bool:
-    """Whether a step ends between two pieces of text: a comma in countdown, else the end of a line or a sentence."""
-    if task.startswith("countdown"):
-        return before.endswith(",")
-    if before.endswith("\n"):
-        return not after.startswith("\n")
-    return bool(SENTENCE_END.search(before)) and after[:1].isspace()
+def step_ends(texts: Sequence[str], task: str) -> list[int]:
+    """After how many tokens a step of a response ends: at a comma in countdown, else at the end of a line or sentence.
+
+    texts  each token's text. The end of the response itself is none of them.
+    """
+    pattern = COMMA if task.startswith("countdown") else LINE_OR_SENTENCE
+    ends = {found.end() for found in pattern.finditer("".join(texts))}
+    return [n for n, place in enumerate(accumulate(map(len, texts[:-1])), 1) if place in ends]
 
 
-def cut_position(texts: Sequence[str], fraction: float, task: str, cut: str = "step") -> int:
-    """How many tokens of a response to keep: the step boundary nearest to that fraction of it, else that very token.
+def cut_positions(texts: Sequence[str], fractions: Sequence[float], task: str, cut: str = "step") -> list[int]:
+    """How many tokens of a response to keep for each fraction: to the step's end nearest to it, else that very token.
 
     texts  each response token's text, without the final EOS, which a prefix therefore never holds
 
-    Returns 0 for fraction 0, otherwise 1 to len(texts) - 1; of two boundaries as near, the earlier. Raises ValueError
-    for a response of fewer than two tokens.
+    Each is 0 for fraction 0, otherwise 1 to len(texts) - 1; of two ends as near, the earlier. Raises ValueError for a
+    response of fewer than two tokens.
     """
     n = len(texts)
     if n < 2:
-        raise ValueError(f"cut_position: found a response of {n} tokens, accepted 2 or more")
-    if fraction == 0:
-        return 0
-    wanted = min(max(round(fraction * n), 1), n - 1)
-    if cut == "token":
-        return wanted
-    pieces = ["".join(texts[:i]) for i in range(n + 1)]
-    boundaries = [i for i in range(1, n) if is_boundary(task, pieces[i], "".join(texts[i : i + 2]))]
-    return min(boundaries, key=lambda i: abs(i - fraction * n), default=wanted)
+        raise ValueError(f"cut_positions: found a response of {n} tokens, accepted 2 or more")
+    ends = step_ends(texts, task) if cut == "step" else []
+
+    def keep(fraction: float) -> int:
+        wanted = min(max(round(fraction * n), 1), n - 1)
+        return min(ends, key=lambda end: abs(end - fraction * n), default=wanted) if fraction else 0
+
+    return [keep(fraction) for fraction in fractions]
 
 
 def choose_wrong(rollouts: Rollouts, n: int, seed: int = 0) -> Rollouts:
@@ -123,8 +125,7 @@ def recover(
     for i, (group, n) in enumerate(zip(wrong.group_B.tolist(), lengths, strict=True)):
         ids = wrong.tokens_BT[i, :n].tolist()
         texts = [tokenizer.decode([token]) for token in ids]
-        for fraction in fractions:
-            position = cut_position(texts, fraction, task.name, cut)
+        for fraction, position in zip(fractions, cut_positions(texts, fractions, task.name, cut), strict=True):
             rows.append((wrong.problems[group].id, i, quartile[i], ppl[i], n, fraction, position, position / n))
             starts.append((wrong.prompt_tokens[group] + ids[:position], group))
             prefixes.append(ids[:position])

@@ -1,6 +1,7 @@
 """The error-recovery experiment: where prefixes are cut, what is counted, and that its numbers say what happened."""
 
 import json
+import time
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,15 @@ from scope_lab.engines.transformers import continue_tokens, sample
 from scope_lab.errors import InputError
 from scope_lab.models import DATA, load_model
 from scope_lab.plots.recovery import alt_recovery, plot_recovery
-from scope_lab.recovery import FRACTIONS, choose_wrong, content_lengths, cut_position, recover, score_missing
+from scope_lab.recovery import (
+    FRACTIONS,
+    choose_wrong,
+    content_lengths,
+    cut_positions,
+    recover,
+    score_missing,
+    step_ends,
+)
 from scope_lab.recovery_table import (
     correlation,
     length_strata,
@@ -39,34 +48,42 @@ STEPS = list("8*3=24,24-5=19,19+2=21")  # commas after tokens 7 and 15
 # Cuts
 
 
-@pytest.mark.parametrize(("fraction", "tokens"), [(0.0, 0), (0.2, 7), (0.4, 7), (0.6, 15), (0.8, 15)])
-def test_countdown_is_cut_after_the_nearest_comma(fraction, tokens):
-    assert cut_position(STEPS, fraction, "countdown") == tokens
-    assert cut_position(STEPS, fraction, "countdown:hard") == tokens
+@pytest.mark.parametrize("task", ["countdown", "countdown:hard"])
+def test_countdown_is_cut_after_the_nearest_comma(task):
+    assert cut_positions(STEPS, FRACTIONS, task) == [0, 7, 7, 15, 15]
 
 
 def test_without_a_boundary_or_on_request_the_cut_is_at_the_token():
-    assert [cut_position(list("1+2=3"), f, "countdown") for f in FRACTIONS] == [0, 1, 2, 3, 4]
-    assert [cut_position(STEPS, f, "countdown", "token") for f in FRACTIONS] == [0, 4, 9, 13, 18]
+    assert cut_positions(list("1+2=3"), FRACTIONS, "countdown") == [0, 1, 2, 3, 4]
+    assert cut_positions(STEPS, FRACTIONS, "countdown", "token") == [0, 4, 9, 13, 18]
 
 
 def test_words_are_cut_after_lines_and_sentences_but_not_inside_a_number():
     texts = ["She", " pays", " 3", ".", "5", " dollars", ".", " Then", "\n", "\n", "she", " left", "!"]
-    found = {cut_position(texts, i / len(texts), "word_problems") for i in range(1, len(texts))}
+    found = set(cut_positions(texts, [i / len(texts) for i in range(1, len(texts))], "word_problems"))
     assert found == {7, 10}, "after the sentence and after both line breaks; the end of the response is no cut"
-    assert cut_position(["It", " is", " 1.", "5"], 0.5, "word_problems") == 2
+    assert cut_positions(["It", " is", " 1.", "5"], [0.5], "word_problems") == [2]
+    assert step_ends(["Yes", "!", '"', "**", " No", "?", ")", " Ye", "s."], "word_problems") == [4, 7]
 
 
 @given(st.lists(st.sampled_from(["1", ",", "\n", ".", " a", ". b"]), min_size=2, max_size=40), st.floats(0.01, 0.99))
 def test_a_prefix_is_never_empty_and_never_the_whole_response(texts, fraction):
     for task in ("countdown", "word_problems"):
         for cut in ("step", "token"):
-            assert 1 <= cut_position(texts, fraction, task, cut) <= len(texts) - 1
+            assert 1 <= cut_positions(texts, [fraction], task, cut)[0] <= len(texts) - 1
 
 
 def test_a_response_of_one_token_cannot_be_cut():
     with pytest.raises(ValueError, match="2 or more"):
-        cut_position(["1"], 0.5, "countdown")
+        cut_positions(["1"], [0.5], "countdown")
+
+
+def test_a_long_response_is_read_once():
+    texts = ["word"] * 11 + ["."] + [" "]
+    start = time.process_time()
+    cuts = cut_positions(texts * 1_000, FRACTIONS, "word_problems")
+    assert time.process_time() - start < 0.5
+    assert cuts == [0, 2_599, 5_199, 7_799, 10_399], "13 tokens a sentence, which ends at the twelfth"
 
 
 # Statistics
@@ -163,6 +180,13 @@ def test_nothing_recovered_gives_no_correlation_and_the_words_still_come():
     assert correlation(summary)["value"] is None
     assert "-" in table_text(summary) and "has no interval" in alt_recovery(summary)
     assert png(plot_recovery(summary), dpi=50).startswith(b"\x89PNG")
+
+
+def test_a_quartile_of_one_problem_has_no_interval_and_no_error_bar():
+    frame = table(lambda ppl, length, f: 0.5, n=4)
+    summary = summarise(frame.assign(prompt_id=frame.row.astype(str)), resamples=20)
+    assert all(rate(summary, q, 0.4)["low"] is None for q in (1, 2, 3, 4))
+    assert png(plot_recovery(summary), dpi=50).startswith(b"\x89PNG") and "rank correlation" in alt_recovery(summary)
 
 
 def test_figure_and_words_come_from_the_summary():
@@ -281,7 +305,7 @@ def test_command_writes_tables_and_figure(capsys, tmp_path, recorded, tokenizer,
         ([], "recover: set --rollouts, or --pair"),
         (["--pair", "romeo"], "pair: found 'romeo'"),
         (["--rollouts", "nowhere.parquet"], "rollouts: nowhere.parquet is not a file"),
-        (["--pair", "countdown", "--wrong", "0"], "wrong: found 0"),
+        (["--pair", "countdown", "--wrong", "3"], "wrong: found 3, accepted 4 or more"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, capsys, tmp_path):

@@ -46,9 +46,9 @@ def run_recover(parsed) -> None:
 
     started = time.time()
     recipe = recipe_of_pair(parsed.pair)
-    for count in ("problems", "samples", "wrong", "completions"):
-        if getattr(parsed, count) < 1:
-            raise InputError(f"{count}: found {getattr(parsed, count)}, accepted 1 or more")
+    for count, least in (("problems", 1), ("samples", 1), ("wrong", 4), ("completions", 1)):
+        if getattr(parsed, count) < least:
+            raise InputError(f"{count}: found {getattr(parsed, count)}, accepted {least} or more")
     check_sampling(parsed.cut, parsed.completions, parsed.temperature)
     check_writable(f"{parsed.out}.json", "out")
     if not parsed.pair and not parsed.rollouts:

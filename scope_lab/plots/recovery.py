@@ -1,5 +1,6 @@
 """The error-recovery experiment as a figure: recovery against prefix by quartile, and the rank correlations."""
 
+import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
@@ -21,13 +22,13 @@ def plot_recovery(summary: dict) -> Figure:
     for row in summary["quartiles"]:
         q = row["quartile"]
         cells = [rate(summary, q, fraction) for fraction in fractions]
-        values = [cell["value"] for cell in cells]
-        ends = [[c["value"] - c["low"] for c in cells], [c["high"] - c["value"] for c in cells]]
+        # An end that is None becomes NaN: no error bar where there is no interval.
+        values, low, high = np.array([[cell[name] for cell in cells] for name in ("value", "low", "high")], dtype=float)
         word = {1: ", lowest", 4: ", highest"}.get(q, "")
         left.errorbar(
             [fraction + (q - 2.5) * SIDE_BY_SIDE for fraction in fractions],
             values,
-            yerr=ends,
+            yerr=[values - low, high - values],
             color=SURENESS((q - 1) / 3),
             marker=MARKERS[q],
             markersize=5.5,
