@@ -29,7 +29,7 @@ import torch
 from tqdm import tqdm
 
 from .config import ScopeConfig, read_yaml
-from .durable import leftovers, remove_folder, sync, whole_file, whole_folder, write_text
+from .durable import leftovers, remove_folder, sync, tidy, whole_file, whole_folder, write_text
 from .errors import InputError, RunStopped
 from .hardware import describe
 from .redaction import without_secrets
@@ -170,22 +170,18 @@ class RunFolder:
         """Complete checkpoints, oldest first."""
         return sorted(path for path in self.checkpoints.glob("step-*") if checkpoint_step(path) is not None)
 
-    def restore(self, model, optimizer, tidies: bool = True) -> int:
-        """Load the newest checkpoint into these objects, cut the metrics to it, return its step (0: none).
-
-        tidies  False: load alone, because another process has the folder in its care
-
-        Raises InputError where it does not load.
-        """
-        if tidies:
-            self._claim()
-        for path in leftovers(self.checkpoints) + leftovers(self.path) if tidies else []:
-            if path.name.endswith(".unfinished"):
-                tqdm.write(f"resume: ignored {path}, which is half-written")
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        finished = self.finished()
-        for path in sorted(set(self.checkpoints.glob("step-*")) - set(finished)) if tidies else []:
+    def tidy(self) -> None:
+        """Take the folder for this process and clear up what a kill left: before any process restores from it."""
+        self._claim()
+        for path in tidy(self.checkpoints) + tidy(self.path):
+            tqdm.write(f"resume: ignored {path}, which is half-written")
+        for path in sorted(set(self.checkpoints.glob("step-*")) - set(self.finished())):
             tqdm.write(f"resume: ignored {path}, which is not complete")
+
+    def restore(self, model, optimizer, is_main: bool = True) -> int:
+        """Load the newest checkpoint into these objects, return its step (0: none); the main process cuts the metrics
+        to it. Raises InputError where it does not load."""
+        finished = self.finished()
         step = 0
         if finished:
             newest = finished[-1]
@@ -200,7 +196,7 @@ class RunFolder:
                     f"{finished[-2] if len(finished) > 1 else 'its start'}"
                 ) from None
             step = checkpoint_step(newest) or 0
-        if not tidies:
+        if not is_main:
             return step
         self._prune(self.config.keep_checkpoints)  # a kill may have come between a save and this
         kept = [json.dumps(metrics) for metrics in self.history() if metrics["step"] <= step]

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from .errors import InputError
 
+ENDINGS = ("unfinished", "removed", "replaced")  # of what stands, under another name, beside a file or folder
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Where to write a file: it gets its name when the block ends. Where the block raises, nothing has changed."""
     path = Path(path)
-    unfinished = _unfinished(path)
+    unfinished = _beside(path, "unfinished")
     try:
         yield unfinished
         sync(unfinished)
@@ -26,9 +28,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """The same for a folder, which is there and empty when the block begins; an older one of that name goes."""
+    """The same for a folder, which is there and empty when the block begins.
+
+    An older one of that name is kept beside it until the new one is in place: after a kill, `tidy` gives it its name.
+    """
     path = Path(path)
-    unfinished = _unfinished(path)
+    unfinished, replaced = _beside(path, "unfinished"), _beside(path, "replaced")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
@@ -37,12 +42,15 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             sync(written)
         sync(unfinished)
         if path.exists():
-            remove_folder(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+            os.replace(path, replaced)
         os.replace(unfinished, path)
     except BaseException:
+        _put_back(replaced)
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     sync(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def check_writable(path: str | Path, what: str) -> None:
@@ -64,15 +72,28 @@ def write_text(path: str | Path, text: str) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder; a kill half-way leaves nothing under its name."""
-    doomed = path.with_name(f".{path.name}.removed")
+    doomed = _beside(path, "removed")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)
     shutil.rmtree(doomed)
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What kills left half-written or half-removed in a folder; no name ever points there."""
-    return sorted(path for ending in ("unfinished", "removed") for path in folder.glob(f".*.{ending}"))
+    """What kills left half-written, half-removed or half-replaced in a folder; no name ever points there."""
+    return sorted(path for ending in ENDINGS for path in folder.glob(f".*.{ending}"))
+
+
+def tidy(folder: Path) -> list[Path]:
+    """Remove what kills left, but give a folder its name back where its replacement did not come.
+
+    Returns what was half-written.
+    """
+    for path in folder.glob(".*.replaced"):
+        _put_back(path)
+    found = leftovers(folder)
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return [path for path in found if path.name.endswith(".unfinished")]
 
 
 def sync(path: Path) -> None:
@@ -86,5 +107,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.unfinished")
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f".{path.name}.{ending}")
+
+
+def _put_back(replaced: Path) -> None:
+    path = replaced.with_name(replaced.name[1:].removesuffix(".replaced"))
+    if replaced.exists() and not path.exists():
+        os.replace(replaced, path)

@@ -78,6 +78,10 @@ class ScopeTrainer:
         self.progress = progress and self.ranks.is_main
         self.step, self.evaluations = 0, dict[int, Evaluation]()
         with self.ranks.same_fate():
+            self.folder = RunFolder(config.out, config, resume) if config.out else None
+            if self.folder and resume and self.ranks.is_main:
+                self.folder.tidy()
+        with self.ranks.same_fate():
             student, optimizer = self._load(pair, task, teacher, resume, device, bf16)
         self.student, self.optimizer = prepare(self.accelerator, student, optimizer)
         with self.ranks.same_fate():
@@ -99,7 +103,6 @@ class ScopeTrainer:
         """
         config = self.config
         self.task = with_verifier(task or load_task(config.task or ""), config.verifier, config.verifier_threshold)
-        self.folder = RunFolder(config.out, config, resume) if config.out else None
         self.pair, student, self.teacher, self.reference, optimizer = load_models(config, pair, teacher, device, bf16)
         self.tokenizer = self.pair.tokenizer
         self.pipeline = Pipeline(
@@ -115,7 +118,7 @@ class ScopeTrainer:
         context = getattr(student.config, "max_position_embeddings", None)
         self.problems = RunProblems(config, self.task, self.tokenizer, context)
         if self.folder and resume:
-            self.step = self.folder.restore(student, optimizer, tidies=self.ranks.is_main)
+            self.step = self.folder.restore(student, optimizer, self.ranks.is_main)
             if self.step > config.steps:
                 raise InputError(f"steps: {config.out} is at step {self.step}, accepted as many or more")
         self.first_step = self.step

@@ -1,5 +1,6 @@
 """A run that is killed at any instant and resumed ends as if nothing had happened: weights, optimizer, metrics."""
 
+import itertools
 import json
 import os
 import pickle
@@ -9,15 +10,18 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import mortal
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from scope_lab.checkpoint import RunFolder
 from scope_lab.cli import main
+from scope_lab.config import build_config
 
 STEPS = 4
 SETTINGS = (
@@ -173,6 +177,54 @@ def test_what_a_power_cut_leaves_is_ignored_with_a_message(whole, faults, tmp_pa
         shutil.rmtree(torn)
         fault.wrong_numbers = len(differences(record(out), whole("scope")[0]))
         assert fault.wrong_numbers == 0
+
+
+class Tiny(torch.nn.Linear):
+    """A student, and its tokenizer, that are saved as Hugging Face's are."""
+
+    def save_pretrained(self, folder, state_dict=None):
+        save_file(dict(self.named_parameters()), folder / "model.safetensors")
+
+
+def killed_at(place: int, work) -> bool:
+    """Run `work` in a fork that ends before its `place`-th rename or removal. Whether it got as far."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = itertools.count(place - 1, -1)
+    sys.addaudithook(lambda event, _: os._exit(9) if event in mortal.CHANGES and next(left) == 0 else None)
+    work()
+    os._exit(0)
+
+
+def test_a_kill_while_a_checkpoint_replaces_another_of_its_step_loses_nothing(faults, tmp_path):
+    """As where a run stops right after a checkpoint; RUN/model is replaced in the same way."""
+    config = build_config(None, {"pair": "countdown", "out": str(tmp_path / "run"), "keep_checkpoints": 1})
+    model, lines = Tiny(2, 2), "".join(f'{{"step": {step}}}\n' for step in range(1, 51))
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def save(folder: RunFolder) -> None:
+        folder.save(50, model, model, optimizer.state_dict(), keep=1)
+        folder.save_trained(model, model)
+
+    with faults("kill -9 while a checkpoint replaces another") as fault:
+        for place in itertools.count(1):
+            shutil.rmtree(config.out, ignore_errors=True)
+            folder = RunFolder(config.out, config)
+            folder.create()
+            folder.metrics.write_text(lines)
+            save(folder)
+            killed = killed_at(place, lambda folder=folder: save(folder))
+            folder.release()
+            again = RunFolder(config.out, config, resume=True)
+            again.tidy()
+            found = again.restore(model, optimizer), again.metrics.read_text(), len(list(again.path.glob("model/*")))
+            again.release()
+            assert found == (50, lines, 1) and not list(again.path.rglob(".*.*")), place
+            if not killed:
+                break
+        fault.injected = fault.survived = place - 1
+    assert place > 15
 
 
 @pytest.mark.parametrize("keep", [1, 3])
