@@ -24,6 +24,8 @@ COLOURS = {
 }
 METHOD_COLOURS = {"scope": "#0072B2", "opd": "#56B4E9", "grpo": "#CC79A7", "psr": "#333333", "kd": "#A6761D"}
 METHOD_COLOURS["reference"] = "#8E4A9E"
+METHOD_MARKERS = {"base": "s", "psr": "o", "grpo": "v", "kd": "D", "opd": "^", "opd-one": "<", "scope": "P"}
+METHOD_MARKERS["reference"] = "X"
 MARKERS = {"correct": "o", "wrong": "X"}
 INK, FAINT = "#262626", "#D9D9D9"
 # Advantages: purple lowers a token's probability, green raises it.

@@ -7,15 +7,16 @@ from .diversity import (
     alt_by_difficulty,
     alt_diversity,
     alt_estimator_bias,
+    alt_pass_at_k,
     alt_success_counts,
     alt_training,
     plot_by_difficulty,
     plot_diversity,
     plot_estimator_bias,
+    plot_pass_at_k,
     plot_success_counts,
     plot_training,
 )
-from .evaluation import alt_pass_at_k, plot_pass_at_k
 from .health import alt_gallery, plot_gallery
 from .kl import alt_kl_directions, alt_sampled_kl, plot_kl_directions, plot_sampled_kl
 from .perplexity import alt_length_effect, alt_perplexities, plot_length_effect, plot_perplexities

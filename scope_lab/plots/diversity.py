@@ -17,18 +17,22 @@ from ..diversity import (
     solution_counts,
     title,
 )
-from ..evaluation import Evaluation, bootstrap_interval, pass_at_k, powers_of_two
+from ..evaluation import Evaluation, bootstrap_interval, compare, pass_at_k, powers_of_two
 from ..explore import percent
-from ..style import COLOURS, INK, METHOD_COLOURS, new_figure, percent_axis, tidy
-
-SHAPES = "sovD^P"  # the order of plot_pass_at_k: the baseline first
+from ..style import COLOURS, INK, METHOD_COLOURS, METHOD_MARKERS, new_figure, percent_axis, tidy
 
 
 def looks(evaluations: list[Evaluation]) -> list[tuple[str, str, str]]:
-    """Name, colour and marker of each evaluation, the first of which is the baseline."""
-    colours = [METHOD_COLOURS.get(e.label.split()[0], COLOURS["after"]) for e in evaluations]
+    """Name, colour and marker of each evaluation, the first of which is the baseline.
+
+    Names are methods; where those do not tell evaluations apart, labels.
+    """
+    methods = ["base", *(e.label.split()[0] for e in evaluations[1:])]
     names = [title(e) for e in evaluations]
-    return list(zip(names, [COLOURS["before"], *colours[1:]], cycle(SHAPES), strict=False))
+    if len(set(names)) < len(names):
+        names = [e.label for e in evaluations]
+    colours = [COLOURS["before"], *(METHOD_COLOURS.get(method, COLOURS["after"]) for method in methods[1:])]
+    return list(zip(names, colours, [METHOD_MARKERS.get(method, "o") for method in methods], strict=True))
 
 
 def pass_axes(ax, ks, heading: str = "", ylabel: str = "Pass@k") -> None:
@@ -51,6 +55,35 @@ def draw_curve(ax, curve: Curve, look: tuple[str, str, str], band: bool = True) 
         spread = ax.vlines(curve.ks, *curve.interval_K2.T, color=colour, linewidth=1)
     (line,) = ax.plot(curve.ks, curve.mean_K, color=colour, marker=marker, markersize=5, linewidth=1.8, label=name)
     return spread, line
+
+
+def plot_pass_at_k(evaluations: list[Evaluation]) -> Figure:
+    """Pass@k of evaluations on the same problems, means with 95 % bootstrap bands; the first is the baseline."""
+    first = evaluations[0]
+    figure = new_figure(7.2, 4.2)
+    ax = figure.subplots()
+    for evaluation, look in zip(evaluations, looks(evaluations), strict=True):
+        draw_curve(ax, pass_curve(evaluation), look)
+    heading = f"{first.task}, {len(first.problem_ids)} {first.split} problems"
+    pass_axes(ax, powers_of_two(first.n_samples), heading)
+    ax.legend(loc="upper left", frameon=False, fontsize=10.5, title="bands: 95 % interval over problems")
+    return figure
+
+
+def alt_pass_at_k(evaluations: list[Evaluation]) -> str:
+    """The figure in words: Pass@1 and Pass@n of each against the first, with paired differences and 95 % intervals."""
+    before, n = evaluations[0], evaluations[0].n_samples
+    columns, parts = ["before", "after", "difference", "low", "high"], []
+    for after, (name, *_) in zip(evaluations[1:], looks(evaluations)[1:], strict=True):
+        table = compare(before, after)
+        for k in sorted({1, n}):
+            was, now, *points = np.asarray(table.loc[f"pass@{k}", columns], dtype=float).tolist()
+            difference, low, high = (f"{100 * x:+.1f}" for x in points)
+            parts.append(
+                f"{name}: Pass@{k} goes from {percent(was)} to {percent(now)} "
+                f"(difference {difference} points, 95 % interval {low} to {high})"
+            )
+    return f"Pass@k against k. {'; '.join(parts)}."
 
 
 def plot_estimator_bias(n: int, ks: tuple[int, ...]) -> Figure:
@@ -93,7 +126,9 @@ def plot_success_counts(before: Evaluation, after: Evaluation) -> Figure:
     for side, (evaluation, (name, colour, _)) in enumerate(zip((before, after), looks([before, after]), strict=True)):
         heights = np.histogram(evaluation.n_correct, edges)[0]
         place = np.arange(len(heights)) + (side - 0.5) * 0.4
-        bars = ax.bar(place, heights, width=0.38, color=colour, label=name)
+        bars = ax.bar(
+            place, heights, width=0.38, color=colour, label=name, hatch=None if side else "////", edgecolor="white"
+        )
         ax.bar_label(bars, fontsize=9, padding=1, color=INK)
     tidy(ax, f"{len(before.problem_ids)} problems", f"correct among {n} samples", "problems")
     ax.set_xticks(range(len(names)), names)
@@ -157,10 +192,11 @@ def plot_training(runs: list[Run], window: int = 20) -> Figure:
     figure = new_figure(8.8, 3.1)
     panels = {"reward": ("Reward", "share of correct rollouts"), "entropy": ("Entropy", "nats a token")}
     for ax, (column, (heading, unit)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-        for run, (marker, ends) in zip(runs, cycle(zip(SHAPES[1:], range(5), strict=True)), strict=False):
+        for i, run in enumerate(runs):
             smooth = run.metrics[column].rolling(window).mean()[window - 1 :: 5]
-            style = {"color": METHOD_COLOURS.get(run.method, INK), "marker": marker, "markersize": 5, "linewidth": 1.8}
-            ax.plot(smooth.index, smooth, markevery=(2 + ends, 8), label=run.title, **style)
+            look = {"color": METHOD_COLOURS.get(run.method, INK), "marker": METHOD_MARKERS.get(run.method, "o")}
+            places = (2 + i % 5, 8)
+            ax.plot(smooth.index, smooth, label=run.title, markersize=5, linewidth=1.8, markevery=places, **look)
         tidy(ax, f"{heading}, mean of {window} steps", "optimizer step", unit)
         ax.set_ylim(bottom=0)
         ax.set_xlim(left=0)

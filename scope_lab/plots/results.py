@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -14,13 +13,12 @@ from ..evaluation import Evaluation, powers_of_two
 from ..explore import percent
 from ..methods import method_name
 from ..results import SIX, RecordedRun, curve_over_seeds
-from ..style import COLOURS, FAINT, INK, METHOD_COLOURS, new_figure, tidy
+from ..style import COLOURS, FAINT, INK, METHOD_COLOURS, METHOD_MARKERS, new_figure, tidy
 from ..verdicts import paper_comparisons
 from .ablations import alt_forest, plot_forest
-from .diversity import SHAPES, draw_curve, pass_axes
+from .diversity import draw_curve, pass_axes
 
 FORESTS = ("C1", "C2", "C3", "C7", "C8")
-MARKS = SHAPES + "X"  # of the student before training, then six methods
 
 
 def colour(method: str) -> str:
@@ -55,9 +53,9 @@ def plot_methods(runs: Sequence[FinishedRun]) -> Figure:
     figure = new_figure(7.2, 4.6)
     ax = figure.subplots()
     before, methods = runs[0].before, by_method(runs)
-    for (method, evaluations), marker in zip(methods.items(), cycle(MARKS), strict=False):
+    for method, evaluations in methods.items():
         base = method == "base"
-        look = (method_name(method), COLOURS["before"] if base else colour(method), marker)
+        look = (method_name(method), COLOURS["before"] if base else colour(method), METHOD_MARKERS.get(method, "o"))
         _, line = draw_curve(ax, curve_over_seeds(evaluations), look)
         line.set_linestyle("-" if base else line_style(method))
     seeds = len(methods[runs[0].method])
@@ -140,24 +138,13 @@ def plot_entropies(runs: Sequence[RecordedRun], window: int = 10) -> Figure:
     figure = new_figure(8.2, 4.0)
     ax = figure.subplots()
     curves = _entropies(runs, window)
-    for i, ((method, table), marker) in enumerate(zip(curves.items(), cycle(MARKS[1:]), strict=False)):
+    for i, (method, table) in enumerate(curves.items()):
         ax.fill_between(
             table.index, table.min(axis=1), table.max(axis=1), color=colour(method), alpha=0.18, linewidth=0
         )
-        style: dict[str, Any] = {
-            "color": colour(method),
-            "linestyle": line_style(method),
-            "marker": marker,
-            "markersize": 5,
-        }
-        ax.plot(
-            table.index,
-            table.mean(axis=1),
-            linewidth=1.8,
-            markevery=(5 * i + 3, 40),
-            label=method_name(method),
-            **style,
-        )
+        style: dict[str, Any] = {"color": colour(method), "linestyle": line_style(method), "linewidth": 1.8}
+        style |= {"marker": METHOD_MARKERS.get(method, "o"), "markersize": 5, "markevery": (5 * i + 3, 40)}
+        ax.plot(table.index, table.mean(axis=1), label=method_name(method), **style)
     tidy(ax, f"Entropy of the policy, mean of {window} steps", "optimizer step", "nats a token")
     ax.set_ylim(bottom=0)
     ax.set_xlim(left=0)

@@ -10,13 +10,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
 from ..diversity import Run
 from ..explore import percent
 from ..metrics import GLOSSARY
-from ..style import COLOURS, INK, METHOD_COLOURS, tidy
+from ..style import COLOURS, INK, METHOD_COLOURS, METHOD_MARKERS, tidy
 from .moving import MovingFigure
 
 SHARES = ("reward", "student_ess_fraction", "teacher_ess_fraction")
 PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g} %")
 TICKS = MaxNLocator(6, steps=[1, 2, 5, 10])
-MARKERS = dict(zip(METHOD_COLOURS, "oP^sDv", strict=True))
 
 
 def smooth(values, window: int) -> np.ndarray:
@@ -130,7 +129,7 @@ class MetricFigure(MovingFigure):
         beside: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
         for i, run in enumerate(runs):
             style: dict[str, Any] = {"linewidth": 1.8, "markersize": 5, "color": METHOD_COLOURS.get(run.method, INK)}
-            style["marker"] = MARKERS.get(run.method, "")
+            style["marker"] = METHOD_MARKERS.get(run.method, "")
             (line,) = ax.plot([], [], **style, markevery=(5 * i + 3, 30))
             y = 0.96 - 0.09 * i
             (key,) = ax.plot([1.02, 1.04, 1.06], [y] * 3, **style, markevery=[1], **beside)
