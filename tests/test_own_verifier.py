@@ -31,6 +31,10 @@ def exact(prompt, response, reference):
 def score(prompt, response, reference):
     return len(response) / 10
 
+def scalar(prompt, response, reference):
+    import numpy as np, torch
+    return eval(response)
+
 def words(prompt, response, reference):
     return "yes"
 
@@ -73,9 +77,23 @@ def test_a_function_of_the_current_folder_judges_a_tasks_problems_in_a_process(o
 def test_a_number_is_compared_with_the_threshold(own):
     found = judged(with_verifier(load_task("countdown"), f"{own}:score", 0.5), ["12345", "1234"])
     assert [f.verdict for f in found] == ["correct", "incorrect"]
-    (without,) = judged(with_verifier(load_task("countdown"), f"{own}:score"), ["12345"])
-    assert (without.verdict, without.reason) == ("unknown", "returned a number, and no verifier_threshold is set")
+    with pytest.raises(InputError, match=r"score returned a number, 0\.5; set --verifier-threshold"):
+        judged(with_verifier(load_task("countdown"), f"{own}:score"), ["12345"])
     assert judged(with_verifier(load_task("countdown"), f"{own}:words"), ["x"])[0].reason == "returned str"
+
+
+def test_scalars_of_numpy_and_torch_are_the_values_that_they_hold(own):
+    task = with_verifier(load_task("countdown"), f"{own}:scalar", 0.5)
+    said = ["np.bool_(True)", "np.bool_(0)", "np.float32(0.5)", "np.int64(0)", "torch.tensor(1.0)"]
+    assert [task.verify(PROBLEM, text).verdict for text in said] == [
+        "correct",
+        "incorrect",
+        "correct",
+        "incorrect",
+        "correct",
+    ]
+    several = task.verify(PROBLEM, "np.ones(2) > 0")
+    assert (several.verdict, several.reason) == ("unknown", "returned numpy.ndarray")
 
 
 @pytest.mark.parametrize(
@@ -102,8 +120,8 @@ def test_the_setting_and_the_commands_take_it(own, tmp_path, capsys):
     assert main(["evaluate", *few, "--verifier", f"{own}:score", "--verifier-threshold", "0.1"]) == 0
     out = capsys.readouterr().out
     assert f"countdown, judged by {own}:score" in out and "pass@2      100.00 %" in out
-    assert main(["evaluate", *few, "--verifier", f"{own}:score"]) == 0
-    assert "without a verdict: returned a number, and no verifier_threshold is set 4" in capsys.readouterr().out
+    assert main(["evaluate", *few, "--verifier", f"{own}:score"]) == 2
+    assert "set --verifier-threshold, from which on it is correct" in capsys.readouterr().err
     assert main(["evaluate", *few, "--verifier", f"{own}:two"]) == 2
 
 

@@ -1,9 +1,10 @@
 """Your own verifier: `--verifier module:function`, for the problems of any task.
 
 The function gets (prompt, response, reference), all text, and returns True or False, a number that is compared with
-`--verifier-threshold`, or None where it cannot say. It runs in processes with a clock each (verification.py), so it
-must be importable there: from a module of the current folder, or an installed one. What it raises makes the verdict
-unknown, with the exception's type as its reason. Attributes of the function say how it is run, as those of a task do:
+`--verifier-threshold`, or None where it cannot say; numpy's and torch's scalars count as what they hold. It runs in
+processes with a clock each (verification.py), so it must be importable there: from a module of the current folder, or
+an installed one. What it raises makes the verdict unknown, with the exception's type as its reason; an InputError, and
+a number without a threshold, end the run. Attributes of the function say how it is run, as those of a task do:
 `runs` ("processes"; "threads" for one that waits for a server), `timeout`, `workers`; and `check`, a function that
 raises InputError, before anything is sampled, where something is missing.
 """
@@ -41,18 +42,26 @@ class OwnVerifier:
         return self.task.problems(split, n, seed)
 
     def verify(self, problem: Problem, response: str) -> Verification:
-        """The function's word as a verdict. Raises what the function raises: `Verifier` makes it unknown."""
+        """The function's word as a verdict. Raises what the function raises: `Verifier` makes it unknown.
+
+        Raises InputError for a number where no threshold is set.
+        """
         said = self.function(problem.prompt, response, problem.reference)
+        if getattr(said, "shape", None) == ():  # numpy's and torch's truth values are no bool, their numbers no float
+            said = said.item()
         if said is None:
             return Verification(Verdict.UNKNOWN, "the verifier cannot say")
         if isinstance(said, bool):
             right = said
         elif isinstance(said, int | float) and not math.isnan(said):
             if self.threshold is None:
-                return Verification(Verdict.UNKNOWN, "returned a number, and no verifier_threshold is set")
+                raise InputError(
+                    f"verifier_threshold: {self.verifier} returned a number, {shown(said)}; set --verifier-threshold, "
+                    "from which on it is correct, or return True or False"
+                )
             right = said >= self.threshold
         else:
-            return Verification(Verdict.UNKNOWN, f"returned {type(said).__name__}")
+            return Verification(Verdict.UNKNOWN, f"returned {_type_name(said)}")
         return Verification(
             Verdict.CORRECT if right else Verdict.INCORRECT, "by the verifier", " ".join(response.split())
         )
@@ -64,6 +73,12 @@ class OwnVerifier:
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._find()
+
+
+def _type_name(value: object) -> str:
+    """Of any value: "str", "numpy.ndarray"."""
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 def with_verifier(task: Task, path: str | None, threshold: float | None = None) -> Task:

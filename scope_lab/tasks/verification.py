@@ -156,6 +156,8 @@ class Process:
             return Verification(Verdict.UNKNOWN, "crashed")
         if isinstance(found, Verification):
             return found
+        if isinstance(found, InputError):
+            raise found
         return Verification(Verdict.UNKNOWN, "timed out" if found in CLOCKS else "crashed")
 
     def stop(self) -> None:

@@ -17,21 +17,24 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
+from ..errors import InputError
 from .base import Problem, Task, Verdict, Verification
 
 MEMORY = 4 << 30  # bytes of data that a child may hold: a tower of powers must not take the machine with it
 
 
 def judged(task: Task, problem: Problem, response: str) -> Verification:
-    """The task's verdict; unknown, with the exception's type as its reason, where it raises."""
+    """The task's verdict; unknown, with the exception's type as its reason, where it raises anything but InputError."""
     try:
         return task.verify(problem, response)
+    except InputError:  # a user's mistake: the same for every response
+        raise
     except Exception as error:
         return Verification(Verdict.UNKNOWN, type(error).__name__)
 
 
 def work(connection: Connection, task: Task, cpu_seconds: float, wall_seconds: float) -> None:
-    """In the child: a verification for each (problem, response), until the other end closes."""
+    """In the child: a verification, or an InputError, for each (problem, response), until the other end closes."""
     while True:
         try:
             problem, response = connection.recv()
@@ -39,7 +42,11 @@ def work(connection: Connection, task: Task, cpu_seconds: float, wall_seconds: f
             return
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         signal.setitimer(signal.ITIMER_REAL, wall_seconds)
-        found = judged(task, problem, response)
+        found: Verification | InputError
+        try:
+            found = judged(task, problem, response)
+        except InputError as error:
+            found = error
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(found)
