@@ -45,6 +45,7 @@ def load_models(config: ScopeConfig, pair: Pair | None, teacher: Teacher | None,
     if isinstance(teacher, ServerTeacher):
         teacher.check(pair.tokenizer, config.allow_mismatch)
     student = pair.student
+    switch_off_dropout(student)
     reference = copy.deepcopy(student) if config.kl_coef else None
     if config.lora_rank:
         student = with_adapter(student, config.lora_rank, config.lora_alpha)
@@ -60,3 +61,18 @@ def load_models(config: ScopeConfig, pair: Pair | None, teacher: Teacher | None,
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=device == "cuda" or None
     )
     return RunModels(pair, student, teacher, reference, optimizer)
+
+
+def switch_off_dropout(model: torch.nn.Module) -> None:
+    """Set all dropout to 0: a log-ratio compares one policy, the one that sampled, not a random part of it.
+
+    Transformers hold its rates in modules of its own, in attributes of others, and in configs that are read on the way.
+    An adapter of this package has none.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for holder in filter(None, (module, getattr(module, "config", None))):
+            for name, value in list(vars(holder).items()):
+                if "drop" in name and isinstance(value, float):
+                    setattr(holder, name, 0.0)

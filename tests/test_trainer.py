@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from scope_lab import ScopeConfig, ScopeTrainer
 from scope_lab.config import build_config
@@ -91,6 +92,27 @@ def test_a_failed_teacher_score_is_dropped_and_counted_never_used(pair):
     assert batch.coefficients.distill_B[dropped].tolist() == [0.0] * len(dropped)
     assert metrics["skipped_updates"] == 0
     assert metrics["teacher_count"] == sum(map(len, teacher.calls)) - len(dropped)
+
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128}
+DROPOUT = {
+    "gpt2": {"n_positions": 128},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "attention_dropout": 0.3, "layerdrop": 0.3},
+    "falcon": {"hidden_dropout": 0.3, "attention_dropout": 0.3},
+    "llama": {"intermediate_size": 48, "attention_dropout": 0.3},
+}
+
+
+@pytest.mark.parametrize("architecture", DROPOUT)
+def test_a_student_with_dropout_trains_without(architecture, pair):
+    tokenizer = pair.tokenizer
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    config = AutoConfig.for_model(architecture, **TINY, **DROPOUT[architecture], **tokens, pad_token_id=0)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    own = fresh(pair, student=model, teacher=copy.deepcopy(model).eval())
+    metrics = trainer(small(method="opd", steps=1, temperature=1.0), pair=own).train()[-1]
+    assert metrics["sampler_gap"] < 1e-5 and metrics["grad_norm"] < 1e-4
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.6])
