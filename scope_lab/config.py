@@ -16,6 +16,7 @@ from .methods import METHODS, Method
 from .models import PAIRS
 from .redaction import CREDENTIALS
 from .tasks import SPLITS
+from .tasks.base import ALL
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -163,6 +164,11 @@ class ScopeConfig:
 
     def validate(self) -> "ScopeConfig":
         """Raises ValueError with one line: the setting, what was found, what is accepted. Returns itself."""
+        if self.eval_split == ALL:
+            raise InputError(
+                f"eval_split: found all, which holds what is trained on; accepted {', '.join(SPLITS)}; a file of "
+                "problems held out is for `scope-lab evaluate --task FILE.jsonl --split all`"
+            )
         for item in fields(self):
             value, choices = getattr(self, item.name), item.metadata["choices"]
             if choices and value is not None and value not in choices:

@@ -138,6 +138,17 @@ def test_train_evaluate_rollout_compare_work_together(capsys, tmp_path):
     assert code == 0 and text.startswith("6 rollouts")
 
 
+def test_a_whole_file_of_ones_own_is_evaluated(capsys, tmp_path):
+    file = tmp_path / "held_out.jsonl"
+    rows = [{"id": i, "problem": f"8,3,5,{i}={20 + i}:", "answer": 20 + i} for i in range(1, 13)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["evaluate", "--pair", "countdown", "--task", f"countdown:{file}", "--samples", "2", "--split"]
+    code, text, _ = run(capsys, *arguments, "all")
+    assert code == 0 and f"12 problems of countdown:{file} (all)" in text
+    code, _, err = run(capsys, *arguments, "train")
+    assert code == 2 and "300 asked for; lower train_problems or --problems" in err
+
+
 def test_compare_refuses_what_cannot_be_compared(capsys, tmp_path):
     assert run(capsys, "compare", tmp_path)[0] == 2
     (tmp_path / "broken.json").write_text("{")

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scope_lab import load_task
+from scope_lab.config import ScopeConfig
+from scope_lab.errors import InputError
 from scope_lab.tasks import DIFFICULTIES, SPLITS, Countdown, Problem, ProblemFile, Verdict
 from scope_lab.tasks.answers import final_number
 from scope_lab.tasks.countdown import Difficulty, parse_prompt, solutions
@@ -293,9 +295,25 @@ def test_splits_stay_when_the_file_grows(tmp_path):
     assert before <= after
 
 
-def test_more_problems_than_the_file_has_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"good\.jsonl.*'test' has \d+ problems, 500 asked for"):
-        good_file(tmp_path).problems("test", 500)
+@pytest.mark.parametrize("split, setting", [("train", "train_problems"), ("test", "eval_problems")])
+def test_more_problems_than_the_file_has_is_refused_with_the_setting_and_the_cause(tmp_path, split, setting):
+    with pytest.raises(InputError) as caught:
+        good_file(tmp_path).problems(split, 500)
+    message = str(caught.value)
+    assert f"good.jsonl: split '{split}' has " in message and f"500 asked for; lower {setting} or --problems" in message
+    assert "all 200 by --split all: a hash puts 80 % into train" in message
+    with pytest.raises(InputError, match=r"'all' has 200 problems, 500 asked for; lower eval_problems or --problems$"):
+        good_file(tmp_path).problems("all", 500)
+
+
+def test_all_is_a_whole_file_and_no_split_of_what_is_generated(tmp_path):
+    whole = good_file(tmp_path).problems("all")
+    assert [problem.id for problem in whole] == [str(i) for i in range(200)]
+    assert load_task(f"math:{tmp_path / 'good.jsonl'}").problems("all", 3)[2].id == "2"
+    with pytest.raises(InputError, match=r"found 'all', accepted train, validation, test$"):
+        TASK.problems("all", 1)
+    with pytest.raises(InputError, match="eval_split: found all, which holds what is trained on"):
+        ScopeConfig(pair="countdown", eval_split="all").validate()
 
 
 @pytest.mark.parametrize(

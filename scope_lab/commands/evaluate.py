@@ -30,8 +30,8 @@ def _add_model_and_sampling(parser, samples: int, split: str, problems: int) -> 
     parser.add_argument("--task", help="default: the pair's")
     parser.add_argument("--verifier", metavar="MODULE:FUNCTION", help="judges instead of the task (tasks/own.py)")
     parser.add_argument("--verifier-threshold", type=float, help="correct from here on, where it returns a number")
-    parser.add_argument("--split", default=split, help=f"train, validation or test [{split}]")
-    parser.add_argument("--problems", type=int, metavar="N", help=f"[{problems}]")
+    parser.add_argument("--split", default=split, help=f"train, validation, test; all of a file [{split}]")
+    parser.add_argument("--problems", type=int, metavar="N", help=f"[{problems}, or the whole of split all]")
     parser.add_argument("--samples", type=int, metavar="N", help=f"responses a problem [{samples}]")
     parser.add_argument("--temperature", type=float, help="[what the pair's recipe says, else the paper's 0.6]")
     parser.add_argument("--top-p", type=float, help="[1.0]")
@@ -50,11 +50,12 @@ def _model_and_task(parsed):
     from ..models import PAIRS, load_model, load_tokenizer
     from ..rollouts import Sampling
     from ..tasks import load_task
+    from ..tasks.base import ALL
     from ..tasks.own import with_verifier
 
     recipe = recipe_of_pair(parsed.pair)
     for flag, default in parsed.unset.items():
-        if getattr(parsed, flag) is None:
+        if getattr(parsed, flag) is None and (flag, parsed.split) != ("problems", ALL):
             setattr(parsed, flag, default)
     if parsed.batch_size is None:
         parsed.batch_size = recipe.get("sequences_per_batch", 256)

@@ -15,6 +15,7 @@ from typing import Protocol
 from ..errors import InputError
 
 SPLITS = ("train", "validation", "test")
+ALL = "all"  # of a file or a fixed set: every problem, whatever its split
 
 
 class Verdict(StrEnum):
@@ -75,9 +76,11 @@ def is_finite(task: Task) -> bool:
     return getattr(task, "finite", True)
 
 
-def check_split(split: str, n: int | None = None) -> None:
-    if split not in SPLITS:
-        raise InputError(f"split: found {split!r}, accepted {', '.join(SPLITS)}")
+def check_split(split: str, n: int | None = None, whole: bool = False) -> None:
+    """Raises InputError for a split that there is not; whole: ALL is one too."""
+    accepted = (*SPLITS, ALL) if whole else SPLITS
+    if split not in accepted:
+        raise InputError(f"split: found {split!r}, accepted {', '.join(accepted)}")
     if n is not None and n < 0:
         raise InputError(f"problems: found {n}, accepted 0 or more")
 
@@ -107,13 +110,23 @@ def different_problems(
     return [problem for problem in admitted.values() if problem is not None]
 
 
-def first_problems(name: str, chosen: Iterable[Problem], split: str, n: int | None, seed: int) -> list[Problem]:
-    """The first n of a split's problems in the order that `seed` gives (0: as they stand); all by default."""
+def first_problems(
+    name: str, chosen: Iterable[Problem], split: str, n: int | None, seed: int, total: int = 0
+) -> list[Problem]:
+    """The first n of a split's problems in the order that `seed` gives (0: as they stand); all by default.
+
+    Raises InputError for more than there are; total: of how many a hash chose them.
+    """
     problems = list(chosen)
     if seed:
         random.Random(seed).shuffle(problems)
     if n is not None and n > len(problems):
-        raise InputError(f"{name}: split {split!r} has {len(problems)} problems, {n} asked for")
+        lower = f"lower {'train' if split == 'train' else 'eval'}_problems or --problems"
+        hashed = f", or evaluate on all {total} by --split all: a hash puts 80 % into train, 10 % each into the others"
+        raise InputError(
+            f"{name}: split {split!r} has {len(problems)} problems, {n} asked for; "
+            f"{lower}{hashed if total > len(problems) else ''}"
+        )
     return problems[:n]
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from .. import sandbox
 from ..errors import InputError
 from ..sandbox import Limits, Sandboxed, watch
-from .base import Problem, Verdict, Verification, check_split, first_problems, split_of
+from .base import ALL, Problem, Verdict, Verification, check_split, first_problems, split_of
 from .code_formats import CodeProblem, FunctionTests, StdinTests, read_problem
 from .problem_file import file_rows
 
@@ -84,15 +84,15 @@ class Code:
 
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The first n problems of a split in the order that `seed` gives (0: as they stand); all by default."""
-        check_split(split, n)
-        if self.source == "humaneval" and split != "test":
+        check_split(split, n, whole=True)
+        if self.source == "humaneval" and split not in ("test", ALL):
             raise InputError(f"{self.name}: found split {split!r}, accepted test: it is a benchmark")
         chosen = [
             self._as_problem(problem)
             for problem in self._problems.values()
-            if self.source == "humaneval" or split_of(problem.statement) == split
+            if self.source == "humaneval" or split in (ALL, split_of(problem.statement))
         ]
-        return first_problems(self.name, chosen, split, n, seed)
+        return first_problems(self.name, chosen, split, n, seed, len(self._problems))
 
     def _as_problem(self, problem: CodeProblem) -> Problem:
         """The tests stay here, found by the problem's id: they can be megabytes, and a rollout keeps its reference."""

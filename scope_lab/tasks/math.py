@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from .base import Problem, Verification, check_split, first_problems, split_of
+from .base import ALL, Problem, Verification, check_split, first_problems, split_of
 from .math_answers import verify_math
 from .math_sets import SETS, load_hub, parse_hub, reference_of
 from .problem_file import is_problem_file, read_problems
@@ -24,8 +24,8 @@ class Math:
     """A set of mathematical problems. `name` is what follows `math:`; `fixed` overrides what the set says of itself.
 
     A fixed set (a benchmark) has a test split alone. Of the others a hash of the problem's text gives train, validation
-    and test; where the hub has a test split of its own, that is the test split. Problems are loaded when they are
-    first asked for.
+    and test; where the hub has a test split of its own, that is the test split, else `all` is the whole set. Problems
+    are loaded when they are first asked for.
     """
 
     runs = "processes"
@@ -55,19 +55,18 @@ class Math:
 
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The first n problems of a split in the order that `seed` gives (0: the set's order); all by default."""
-        check_split(split, n)
         own_test = "" not in self._loaded and self.set.test_split
-        if self.fixed:
-            if split != "test":
-                raise InputError(f"{self.name}: found split {split!r}, accepted test: it is a benchmark")
-            chosen = self._load(self.set.split)
-        elif own_test and split == "test":
-            chosen = self._load(own_test)
+        check_split(split, n, whole=not own_test)
+        if self.fixed and split not in ("test", ALL):
+            raise InputError(f"{self.name}: found split {split!r}, accepted test: it is a benchmark")
+        if own_test and split == "test":
+            whole = chosen = self._load(own_test)
         else:
+            whole = self._load(self.set.split)
             wanted = {split, "test"} if own_test and split == "train" else {split}
-            chosen = [problem for problem in self._load(self.set.split) if split_of(problem.prompt) in wanted]
+            chosen = [problem for problem in whole if self.fixed or wanted & {ALL, split_of(problem.prompt)}]
         asked = [replace(problem, prompt=f"{problem.prompt}\n\n{self.set.instruction}") for problem in chosen]
-        return first_problems(self.name, asked, split, n, seed)
+        return first_problems(self.name, asked, split, n, seed, len(whole))
 
     def _load(self, split: str) -> list[Problem]:
         if "" in self._loaded:

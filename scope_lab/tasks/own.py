@@ -15,6 +15,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..errors import InputError, one_line, shown
 from .base import Problem, Task, Verdict, Verification, is_finite
@@ -46,7 +47,7 @@ class OwnVerifier:
 
         Raises InputError for a number where no threshold is set.
         """
-        said = self.function(problem.prompt, response, problem.reference)
+        said: Any = self.function(problem.prompt, response, problem.reference)
         if getattr(said, "shape", None) == ():  # numpy's and torch's truth values are no bool, their numbers no float
             said = said.item()
         if said is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError, one_line, shown
 from .answers import verify_answer
-from .base import Problem, Task, Verdict, Verification, check_split, first_problems, split_of
+from .base import ALL, Problem, Task, Verdict, Verification, check_split, first_problems, split_of
 
 
 def is_problem_file(name: str) -> bool:
@@ -83,7 +83,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
 class ProblemFile:
     """A file of problems. Without a `judge` a response's final number is compared with the answer (see `answers`).
 
-    Splits are by a hash of the problem's text, so they stay disjoint when the file grows.
+    Splits are by a hash of the problem's text, 80 % train, so they stay disjoint when the file grows; `all`: no split.
     """
 
     finite = True
@@ -101,9 +101,9 @@ class ProblemFile:
 
     def problems(self, split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The first n problems of a split in the order that `seed` gives (0: the file's order); all by default."""
-        check_split(split, n)
-        chosen = [problem for problem in self._problems if split_of(problem.prompt) == split]
-        return first_problems(str(self.path), chosen, split, n, seed)
+        check_split(split, n, whole=True)
+        chosen = [problem for problem in self._problems if split in (ALL, split_of(problem.prompt))]
+        return first_problems(str(self.path), chosen, split, n, seed, len(self._problems))
 
     def verify(self, problem: Problem, response: str) -> Verification:
         """By the file's judge, else by the response's final number; unknown where the reference is no number."""
