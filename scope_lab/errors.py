@@ -2,7 +2,7 @@
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -27,6 +27,11 @@ def shown(value: object) -> str:
         return short.repr(value)
     except ValueError:  # a whole number of thousands of digits
         return f"a {type(value).__name__} too long to show"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Kinds with how many there are of each, the commonest first."""
+    return ", ".join(f"{kind} {n}" for kind, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def one_line(error: BaseException) -> str:

@@ -268,7 +268,14 @@ def comparison_text(before: Evaluation, after: Evaluation, table: pd.DataFrame) 
             f"{metric:10}{row.before * scale:8.2f}{unit}{row.after * scale:8.2f}{unit}"
             f"{row.difference * scale:+12.2f}   [{low:+.2f}, {high:+.2f}]{'' if low <= 0 <= high else '  *'}"
         )
-    return "\n".join([*lines, "* the interval excludes zero"])
+    lines.append("* the interval excludes zero")
+    if before.n_unknown or after.n_unknown:
+        rollouts = len(before.problem_ids) * before.n_samples, len(after.problem_ids) * after.n_samples
+        lines.append(
+            f"without a verdict, counted as not correct: {before.n_unknown:,} of {rollouts[0]:,} before, "
+            f"{after.n_unknown:,} of {rollouts[1]:,} after"
+        )
+    return "\n".join(lines)
 
 
 def evaluate(

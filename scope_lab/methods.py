@@ -40,6 +40,11 @@ class Method:
         return self.baseline is None
 
     @property
+    def reads_verdicts(self) -> bool:
+        """Whether it matters to a rollout's coefficient if it is correct."""
+        return self.baseline not in ("opd", "kd")
+
+    @property
     def reads_teacher(self) -> bool:
         """Whether advantages hold a log-ratio, so that a teacher must score rollouts."""
         return self.baseline == "opd" or (self.teacher_power is not None and self.asks_teacher)

@@ -4,6 +4,7 @@ import importlib.util
 import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,7 +27,7 @@ from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
 from .models import Pair
 from .objective import Coefficients, rollout_coefficients
-from .pipeline import Pipeline, Step, asked_of_teacher, usable_rollouts
+from .pipeline import Pipeline, Step, VerdictLimit, asked_of_teacher, usable_rollouts, verdicts_given
 from .problems import RunProblems
 from .rollouts import Rollouts, Sampling
 from .run_models import load_models
@@ -115,6 +116,7 @@ class ScopeTrainer:
             autocast=self.accelerator.autocast,
         )
         self.failure_limit = FailureLimit(config.teacher_failure_limit)
+        self.verdict_limit = VerdictLimit(self.task.name)
         context = getattr(student.config, "max_position_embeddings", None)
         self.problems = RunProblems(config, self.task, self.tokenizer, context)
         if self.folder and resume:
@@ -237,10 +239,12 @@ class ScopeTrainer:
         parts = [part for part in self.ranks.collect(part) if part]
         clock.lap("teacher")
         all_rollouts, reference_logp_BT, gaps = (list(column) for column in zip(*parts, strict=True))
-        self.gap = Gap.of_all(gaps)
+        rollouts, self.gap = joined(all_rollouts), Gap.of_all(gaps)
         with self._saved_where_it_stops():
             self.gap.check(self.config.engine_gap_limit)
-        return joined(all_rollouts), stacked(reference_logp_BT, torch.nan) if self.reference else None
+            if self.spec.reads_verdicts:
+                self.verdict_limit.count(verdicts_given(rollouts))
+        return rollouts, stacked(reference_logp_BT, torch.nan) if self.reference else None
 
     @contextmanager
     def sampling_student(self) -> Iterator[None]:
@@ -342,9 +346,13 @@ class ScopeTrainer:
                         on_finished=lambda _, rows: bar.update(len(rows)),
                     )
                 rollouts.verify(self.pipeline.verifier)
-                mine = Evaluation.of(rollouts, f"{config.method} step {self.step}", config.eval_split)
-        evaluation = evaluations_joined([part for part in self.ranks.collect(mine) if part])
+                label = f"{config.method} step {self.step}"
+                mine = Evaluation.of(rollouts, label, config.eval_split), verdicts_given(rollouts)
+        evaluations, given = zip(*[part for part in self.ranks.collect(mine) if part], strict=True)
+        evaluation = evaluations_joined(evaluations)
         with self.ranks.same_fate():
+            if self.step == 0:
+                self.verdict_limit.count(sum(given, Counter()))
             if self.folder and self.ranks.is_main:
                 with self.folder.safe_end(f"evaluation at step {self.step}"):
                     evaluation.save(self.folder.evaluation(self.step))
@@ -363,7 +371,7 @@ class ScopeTrainer:
     def _teacher_counts(self, batch: Batch) -> tuple[int, int]:
         """Rollouts that the teacher scored, and those that it failed on."""
         scored_B = ~batch.rollouts.teacher_nll_B.isnan()
-        failed_B = ~batch.usable_B & (batch.rollouts.known_B | (self.spec.baseline in ("opd", "kd")))
+        failed_B = ~batch.usable_B & (batch.rollouts.known_B | (not self.spec.reads_verdicts))
         return int(scored_B.sum()), int(failed_B.sum())
 
     @contextmanager

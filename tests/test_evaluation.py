@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from scope_lab import avg_at_k, pass_at_k
-from scope_lab.evaluation import Evaluation, bootstrap_interval, compare, evaluate, powers_of_two
+from scope_lab.evaluation import (
+    Evaluation,
+    bootstrap_interval,
+    compare,
+    comparison_text,
+    evaluate,
+    powers_of_two,
+)
 from scope_lab.rollouts import Rollouts, Sampling
 from scope_lab.tasks import Problem, Verdict, Verification, load_task
 
@@ -144,6 +151,14 @@ def test_metrics_and_summary_by_hand():
     assert summary.loc["avg@4", "mean"] == pytest.approx(1.75 / 3)
     assert (summary.low <= summary["mean"]).all() and (summary["mean"] <= summary.high).all()
     assert (summary.loc["avg@4", "low"], summary.loc["avg@4", "high"]) == (0, 1)
+
+
+def test_a_comparison_says_how_many_had_no_verdict():
+    evaluation = Evaluation.of(verified(BY_HAND), "student", "test")
+    whole = replace(evaluation, n_unknown=0)
+    said = comparison_text(whole, evaluation, compare(whole, evaluation)).splitlines()[-1]
+    assert said == "without a verdict, counted as not correct: 0 of 12 before, 1 of 12 after"
+    assert "without" not in comparison_text(whole, whole, compare(whole, whole))
 
 
 def test_saved_evaluation_loads_equal(tmp_path):

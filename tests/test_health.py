@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from scope_lab import ScopeConfig, ScopeTrainer, load_pair, load_task
+from scope_lab.cli import main
 from scope_lab.diversity import recorded_runs
 from scope_lab.health import WATCH, Symptom, symptoms, watch_table
 from scope_lab.metrics import metric_names
@@ -84,6 +85,15 @@ def test_ranges_by_hand():
     assert symptoms(steps[:2]) == []
     assert names(symptoms([{"skipped_updates": 1}])) == "skipped_updates"
     assert symptoms([{"reverse_kl": None}]) == [] and symptoms([]) == []
+
+
+def test_train_ends_with_what_is_worth_a_look(capsys, tmp_path):
+    settings = "--pair countdown --steps 1 --prompts-per-step 4 --rollouts-per-prompt 4 --eval-problems 0 --device cpu"
+    cut = ["--max-new-tokens", "12", "--truncated", "unknown", "--out", str(tmp_path / "run")]
+    assert main(["train", *settings.split(), *cut]) == 0
+    text = capsys.readouterr().out
+    assert "without a verdict: 16 of the 16 rollouts trained on" in text
+    assert "worth a look: truncated, share of rollouts 1: responses are cut off" in text
 
 
 def test_every_rule_reads_a_metric_that_is_logged():

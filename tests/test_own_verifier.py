@@ -28,6 +28,9 @@ def exact(prompt, response, reference):
             pass
     return None if response == "" else response.strip() == reference
 
+def silent(prompt, response, reference):
+    raise KeyError(reference)
+
 def score(prompt, response, reference):
     return len(response) / 10
 
@@ -123,6 +126,23 @@ def test_the_setting_and_the_commands_take_it(own, tmp_path, capsys):
     assert main(["evaluate", *few, "--verifier", f"{own}:score"]) == 2
     assert "set --verifier-threshold, from which on it is correct" in capsys.readouterr().err
     assert main(["evaluate", *few, "--verifier", f"{own}:two"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ("--eval-problems 4 --eval-samples 4", "gave a verdict on none of 16 rollouts (KeyError 16), accepted some"),
+        ("--eval-problems 0", "run is saved at step 0, --resume goes on from there"),
+    ],
+)
+def test_a_verifier_that_says_nothing_stops_a_training(own, settings, line, capsys):
+    few = "--pair countdown --steps 2 --prompts-per-step 4 --rollouts-per-prompt 4 --device cpu --out run"
+    assert main(["train", *few.split(), *settings.split(), "--verifier", f"{own}:silent"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        said.startswith(f"scope-lab: verifier: countdown, judged by {own}:silent gave a verdict on none")
+        and line in said
+    )
 
 
 # The judge

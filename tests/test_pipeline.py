@@ -3,6 +3,8 @@
 import copy
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +12,11 @@ import torch
 from scope_lab import ScopeTrainer, load_task
 from scope_lab.config import build_config
 from scope_lab.engines.transformers import sample
+from scope_lab.errors import RunStopped
 from scope_lab.loop import Stopwatch
 from scope_lab.methods import METHODS
 from scope_lab.models import Pair, load_pair
-from scope_lab.pipeline import Pipeline, asked_of_teacher
+from scope_lab.pipeline import Pipeline, VerdictLimit, asked_of_teacher, verdicts_given
 from scope_lab.rollouts import Sampling
 from scope_lab.tasks import Verdict, Verification
 from scope_lab.tasks.verification import Verifier
@@ -53,6 +56,21 @@ class Background(LocalTeacher):
         self.calls.append(rows.tolist())
         time.sleep(self.seconds)
         return super().score(rollouts, rows, temperature)
+
+
+def test_a_verifier_may_be_silent_now_and_then_but_not_throughout():
+    limit = VerdictLimit("a task")
+    for given in ({"timed out": 7}, {"timed out": 100, "": 1}, {}, {"timed out": 4}, {"crashed": 3}):
+        limit.count(Counter(given))
+    with pytest.raises(RunStopped, match=r"^verifier: a task .* none of 8 rollouts \(timed out 5, crashed 3\)"):
+        limit.count(Counter({"timed out": 1}))
+
+
+def test_truncated_rollouts_are_not_the_verifiers(rollouts):
+    n, cut = len(rollouts), int(rollouts.truncated_B.sum())
+    assert verdicts_given(rollouts) == Counter({"": n - cut})
+    silent = [Verification(Verdict.UNKNOWN, "no opinion")] * n
+    assert verdicts_given(replace(rollouts, verifications=silent)) == Counter({"no opinion": n - cut})
 
 
 class Broken(Background):

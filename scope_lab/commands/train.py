@@ -30,6 +30,7 @@ def run_train(parsed) -> None:
     config = build_config(parsed.recipe, overrides)
     if config.out is None:
         raise InputError("out: found nothing, accepted a folder for the run; add --out RUN")
+    from ..health import symptoms
     from ..trainer import ScopeTrainer
 
     trainer = ScopeTrainer(config, resume=parsed.resume)
@@ -45,6 +46,11 @@ def run_train(parsed) -> None:
         return
     print(f"trained {config.steps} steps of {config.method}: {config.out}/model")
     report(Path(config.out))
+    unknown, rollouts = (sum(metrics[name] for metrics in trainer.history) for name in ("unknown", "rollouts"))
+    if unknown:
+        print(f"without a verdict: {unknown:,} of the {rollouts:,} rollouts trained on")
+    for symptom in symptoms(trainer.history):
+        print(f"worth a look: {symptom}")
 
 
 def report(run: Path) -> None:

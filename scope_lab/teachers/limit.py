@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 
-from ..errors import RunStopped
+from ..errors import RunStopped, counted
 
 STEPS = 10  # over which failures are counted
 FEWEST = 30  # a share of fewer rollouts than these says little: they count as so many
@@ -24,8 +24,7 @@ class FailureLimit:
         self.steps.append((asked, failed))
         asked, failed = (sum(counts) for counts in zip(*self.steps, strict=True))
         if failed > self.share * max(asked, FEWEST):
-            commonest = sorted((faults or {}).items(), key=lambda item: -item[1])
-            why = f" ({', '.join(f'{kind} {count}' for kind, count in commonest)})" if commonest else ""
+            why = f" ({counted(faults)})" if faults else ""
             raise RunStopped(
                 f"teacher: {failed} of {asked} rollouts of the last {len(self.steps)} steps got no usable number{why}, "
                 f"accepted {self.share:.0%} (teacher_failure_limit)"
