@@ -335,6 +335,25 @@ def read_yaml(path: Path, what: str) -> Any:
 
 def read_recipe(name: str) -> dict[str, Any]:
     """Settings from a YAML file, or a recipe of the package by name. Raises ValueError naming file and problem."""
+    path, content = _open_recipe(name)
+    try:
+        return {str(key): read_value(str(key), value) for key, value in content.items() if key != "plan"}
+    except ValueError as error:
+        raise InputError(f"recipe: {path}: {error}") from None
+
+
+def read_plan(name: str) -> dict[str, Any]:
+    """A recipe's `plan:`, on how many devices it is meant to run: no setting of a run, for a launcher says that."""
+    path, content = _open_recipe(name)
+    found, accepted = content.get("plan", {}), {"devices": int, "teacher_at": str, "teacher_devices": int}
+    if not isinstance(found, Mapping) or any(type(value) is not accepted.get(key) for key, value in found.items()):
+        raise InputError(
+            f"recipe: {path}: plan: found {shown(found)}, accepted {', '.join(accepted)}, each with a value"
+        )
+    return dict(found)
+
+
+def _open_recipe(name: str) -> tuple[Path, Mapping]:
     path = Path(name)
     if not path.is_file():
         path = RECIPES / f"{name}.yaml"
@@ -344,10 +363,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     content = read_yaml(path, "recipe")
     if not isinstance(content, Mapping):
         raise InputError(f"recipe: {path} holds no settings; accepted lines like `tau: 1.0`")
-    try:
-        return {str(key): read_value(str(key), value) for key, value in content.items()}
-    except ValueError as error:
-        raise InputError(f"recipe: {path}: {error}") from None
+    return path, content
 
 
 def build_config(recipe: str | None, overrides: Mapping[str, Any]) -> ScopeConfig:

@@ -2,8 +2,9 @@
 
 Seconds are work over what a device does of it in a second. Reading and training many tokens at once is bound by
 arithmetic, writing them one by one by memory; UTILISATION says what part of either peak is counted on. Formulas stand
-at the functions. Not in the model: padding (batches are sorted by length), the student's own log-probs of what vLLM
-wrote, evaluation, loading, checkpoints.
+at the functions; below `step_seconds` they are of the rollouts that one device is given. Not in the model: padding
+(batches are sorted by length), the student's own log-probs of what vLLM wrote, what devices send one another,
+evaluation, loading, checkpoints.
 """
 
 from dataclasses import dataclass, replace
@@ -86,7 +87,9 @@ class Setup:
 
     lora_rank    0 trains all weights
     mixed        float32 weights, bfloat16 arithmetic (accelerate's bf16); else float32 throughout
-    teacher_at   "here" (the same device), "adapter" (on the student's own base) or "elsewhere" (a device like this one)
+    devices      like this one that train together, prompts dealt out among them; from two on FSDP2 shards the student
+    teacher_at   "here" (a copy on each of them), "adapter" (on the student's own base) or "elsewhere": on
+                 teacher_devices more devices like this one, which serve it
     streaming    a teacher that is elsewhere scores while the student samples and learns from what needs no teacher
     reference    a copy of the starting student is kept (kl_coef)
     engine       what samples: "transformers" or "vllm"; engine_memory: the share of the device's that vLLM holds
@@ -98,7 +101,9 @@ class Setup:
     lora_rank: int = 0
     mixed: bool = True
     gradient_checkpointing: bool = False
+    devices: int = 1
     teacher_at: str = "here"
+    teacher_devices: int = 1
     streaming: bool = False
     reference: bool = False
     tokens_per_microbatch: int = 16_384
@@ -110,6 +115,18 @@ class Setup:
         for name, accepted in (("teacher_at", TEACHER_PLACES), ("engine", ENGINES)):
             if getattr(self, name) not in accepted:
                 raise InputError(f"{name}: found {getattr(self, name)!r}, accepted {', '.join(accepted)}")
+        for name in ("devices", "teacher_devices"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: found {getattr(self, name)}, accepted 1 or more")
+
+    def share(self, work: Work) -> Work:
+        """What the fullest of the devices that train has of a step: prompts are dealt out whole."""
+        return replace(work, prompts=ceil(work.prompts / self.devices))
+
+    def teachers_share(self, work: Work) -> Work:
+        """What the teacher scores on one device."""
+        devices = self.teacher_devices if self.teacher_at == "elsewhere" else self.devices
+        return replace(work, prompts=ceil(work.prompts / devices))
 
     @property
     def trainable(self) -> int:
@@ -133,13 +150,15 @@ class Setup:
 def step_seconds(setup: Setup, work: Work) -> dict[str, float]:
     """Seconds of each stage of one step, one after the other, as the trainer takes them, and their "total".
 
-    "teacher" is what the step waits for it: all of `scoring_seconds`, less `hidden_seconds`.
+    "teacher" is what the step waits for it: all of `scoring_seconds`, less `hidden_seconds`. Each device does its
+    `share`; all wait for the fullest.
     """
+    share = setup.share(work)
     seconds = {
-        "generation": generation_seconds(setup, work),
-        "verification": work.rollouts * work.verify_seconds,
-        "teacher": scoring_seconds(setup, work) - hidden_seconds(setup, work),
-        "update": update_seconds(setup, work),
+        "generation": generation_seconds(setup, share),
+        "verification": share.rollouts * share.verify_seconds,
+        "teacher": scoring_seconds(setup, setup.teachers_share(work)) - hidden_seconds(setup, work),
+        "update": update_seconds(setup, share),
     }
     return {**seconds, "total": sum(seconds.values())}
 
@@ -149,13 +168,17 @@ def hidden_seconds(setup: Setup, work: Work) -> float:
 
     generation · (1 - response / (batches · longest)) + update's first part, with generation's batches
 
-    A teacher on the student's own device takes from the student what it gains: none are counted.
+    Several devices update in one part, when the teacher has answered: generation alone counts. A teacher on the
+    student's own device takes from the student what it gains: none are counted.
     """
     if not setup.streaming or setup.teacher_at != "elsewhere":
         return 0.0
-    first_ones = work.response_tokens / (generation_batches(setup, work) * work.longest)
-    left = generation_seconds(setup, work) * (1 - first_ones) + passes_seconds(setup, work, work.parts[0])
-    return min(scoring_seconds(setup, work), left)
+    share = setup.share(work)
+    first_ones = share.response_tokens / (generation_batches(setup, share) * share.longest)
+    left = generation_seconds(setup, share) * (1 - first_ones)
+    if setup.devices == 1:
+        left += passes_seconds(setup, share, share.parts[0])
+    return min(scoring_seconds(setup, setup.teachers_share(work)), left)
 
 
 def compared(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
@@ -210,10 +233,10 @@ def scoring_seconds(setup: Setup, work: Work) -> float:
 
 
 def update_seconds(setup: Setup, work: Work) -> float:
-    """Both parts' `passes_seconds`, and AdamW's 28 bytes a trained parameter / bandwidth."""
+    """Both parts' `passes_seconds`, and AdamW's 28 bytes a trained parameter / (devices · bandwidth)."""
     if not work.updated:
         return 0.0
-    optimizer = 28 * setup.trainable / (UTILISATION["decode"] * setup.device.bandwidth)
+    optimizer = 28 * setup.trainable / (setup.devices * UTILISATION["decode"] * setup.device.bandwidth)
     return sum(passes_seconds(setup, work, share) for share in work.parts) + optimizer
 
 

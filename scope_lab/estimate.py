@@ -1,11 +1,11 @@
-"""`scope-lab plan`: seconds and memory of a run on a device before it starts, from its settings and lengths."""
+"""`scope-lab plan`: seconds and memory of a run before it starts, from its settings, its lengths and its devices."""
 
 import time
 from dataclasses import fields
 
 from .architectures import CONFIGS, Architecture, architecture
 from .commands.flags import add_command, add_settings
-from .config import ScopeConfig, build_config
+from .config import ScopeConfig, build_config, read_plan, split_list
 from .cost import TEACHER_PLACES, UTILISATION, VERIFY_SECONDS, Setup, Work, hidden_seconds, step_seconds
 from .devices import DEVICES, GIB, Device, device
 from .errors import InputError
@@ -18,18 +18,27 @@ from .teachers.adapter import adapter_of_the_same_base
 EXAMPLE = """examples:
   scope-lab plan --recipe paper-qwen3-1.7b --on h100 --response-tokens 6000
   scope-lab plan --student qwen3-1.7b --teacher qwen3-8b --max-new-tokens 2048 --gradient-checkpointing --on a100-80
+  scope-lab plan --recipe eight_gpus --on h100 --devices 4
   scope-lab plan --pair countdown --response-tokens 22 --wrong 0.85 --on here
 """
 NO_TASK = "problems.jsonl"
 
 
-def setup_from(config: ScopeConfig, on: Device, teacher_at: str | None = None) -> Setup:
+def setup_from(
+    config: ScopeConfig,
+    on: Device,
+    teacher_at: str | None = None,
+    devices: int = 1,
+    teacher_devices: int | None = None,
+) -> Setup:
     """Models, precision and memory settings of a run. Raises InputError for a model whose sizes are not known.
 
-    teacher_at  where its teacher sits (cost.TEACHER_PLACES); None: where the trainer would put it
+    teacher_at       where its teacher sits (cost.TEACHER_PLACES); None: where the trainer would put it
+    teacher_devices  that serve it elsewhere; None: one for each of its servers
     """
     names = PAIRS[config.pair] if config.pair else (None, None)
     student, teacher = config.student or names[0], config.teacher or names[1]
+    servers = split_list(config.teacher_servers)
     if teacher_at == "adapter" and not config.lora_rank:
         raise InputError("teacher_at: adapter needs lora_rank above 0: the base that they share must stay as it is")
     return Setup(
@@ -39,7 +48,9 @@ def setup_from(config: ScopeConfig, on: Device, teacher_at: str | None = None) -
         lora_rank=config.lora_rank,
         mixed=config.precision == "bf16" or (config.precision == "auto" and on.kind == "cuda"),
         gradient_checkpointing=config.gradient_checkpointing,
+        devices=devices,
         teacher_at=teacher_at or where_the_trainer_puts_it(config),
+        teacher_devices=teacher_devices if teacher_devices is not None else len(servers) or 1,
         streaming=config.pipeline == "streaming",
         reference=config.kl_coef > 0,
         tokens_per_microbatch=config.tokens_per_microbatch,
@@ -99,7 +110,8 @@ def summary(setup: Setup, work: Work) -> str:
     stages = ", ".join(f"{stage} {number(value)}" for stage, value in seconds.items() if value > 1e-3 * total)
     fit = "fits" if fits(setup, work) else "does not fit"
     space = f"{size(fullest)} of {size(setup.device.memory)} ({moment})"
-    return f"{setup.device.name}: {fit}, {space}; {number(total)} s a step: {stages}"
+    several = f"{setup.devices} × " if setup.devices > 1 else ""
+    return f"{several}{setup.device.name}: {fit}, {space}; {number(total)} s a step: {stages}"
 
 
 def number(value: float) -> str:
@@ -119,11 +131,17 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
             f"accepted at most {context - work.prompt_tokens:g} in the context of {student.name}, {context}"
         )
     trains = f"a LoRA adapter of rank {setup.lora_rank} trains" if setup.lora_rank else "all weights train"
-    place = {"here": "on the same device", "adapter": "an adapter on the student's base", "elsewhere": "elsewhere"}
+    several, sent = setup.devices > 1, setup.devices > 1 or setup.teacher_at == "elsewhere"
+    shards = f", in shards on {setup.devices} devices (FSDP2)" if several else ", on one device, unsharded"
+    place = {
+        "here": "a copy on each of them" if several else "on the same device",
+        "adapter": "an adapter on the student's base",
+        "elsewhere": f"elsewhere, on {setup.teacher_devices} more of the same kind, whose memory is not in this plan",
+    }
     seconds, parts = step_seconds(setup, work), memory(setup, work)
     (moment, fullest), hidden = peak(parts), hidden_seconds(setup, work)
     lines = [
-        f"student   {_model(student)}; {trains}",
+        f"student   {_model(student)}; {trains}{shards}",
         f"teacher   {_model(setup.teacher)}; {place[setup.teacher_at]}" if setup.teacher else "teacher   none",
         f"step      {work.method}, {work.prompts} prompts × {work.rollouts_per_prompt} rollouts",
         f"assumed   prompt {number(work.prompt_tokens)} tokens, response {number(work.response_tokens)} "
@@ -134,11 +152,12 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
         *(f"  {stage:18}{number(value):>10}" for stage, value in seconds.items()),
         *([f"  (teacher meanwhile{number(hidden):>10})"] if hidden else []),
         "",
-        f"memory at its fullest ({moment})",
+        f"memory{' of each device' if several else ''} at its fullest ({moment})",
         *(f"  {part:18}{size(held):>10}" for part, held in {**parts[moment], "total": fullest}.items()),
         "",
         verdict(setup, work),
-        f"{steps} steps: {duration(steps * seconds['total'])}, without evaluations",
+        f"{steps} steps: {duration(steps * seconds['total'])}, without evaluations"
+        + (" and without the time to send weights, gradients and rollouts between devices" if sent else ""),
     ]
     return "\n".join(lines)
 
@@ -202,7 +221,11 @@ def add_plan(commands) -> None:
     assumed.add_argument("--response-tokens", type=float, help="mean [half of max_new_tokens]")
     assumed.add_argument("--wrong", type=float, default=Work.wrong, help=f"share of rollouts [{Work.wrong}]")
     assumed.add_argument("--verify-seconds", type=float, help=f"of a verdict [a pair's, else {VERIFY_SECONDS:.2g}]")
+    assumed.add_argument("--devices", type=int, metavar="N", help="that train together [the recipe's, else 1]")
     assumed.add_argument("--teacher-at", choices=TEACHER_PLACES, help="where it sits [where the trainer puts it]")
+    assumed.add_argument(
+        "--teacher-devices", type=int, metavar="N", help="that serve it elsewhere [the servers, else 1]"
+    )
     add_settings(parser)
 
 
@@ -214,7 +237,12 @@ def plan_of(parsed) -> tuple[Setup, Work, ScopeConfig]:
     config = build_config(parsed.recipe, overrides)
     assumed = {name: getattr(parsed, name) for name in ("prompt_tokens", "response_tokens", "wrong", "verify_seconds")}
     work = work_from(config, **{name: value for name, value in assumed.items() if value is not None})
-    return setup_from(config, device(parsed.on), parsed.teacher_at), work, config
+    machines = read_plan(parsed.recipe) if parsed.recipe else {}
+    if config.teacher_servers:
+        machines.pop("teacher_devices", None)  # they are counted
+    given = {name: getattr(parsed, name) for name in ("devices", "teacher_at", "teacher_devices")}
+    machines |= {name: value for name, value in given.items() if value is not None}
+    return setup_from(config, device(parsed.on), **machines), work, config
 
 
 def run_plan(parsed) -> None:

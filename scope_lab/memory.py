@@ -1,4 +1,4 @@
-"""What a step holds in memory, in bytes by part, at the two moments when most is held; and whether a device has that.
+"""What a step holds of a device's memory, in bytes by part, at the moments when most is held; and whether it fits.
 
 Formulas stand at the functions. Tests compare them with what PyTorch saves and allocates on small models.
 """
@@ -46,26 +46,33 @@ def logits_bytes(model: Architecture, kind: str, tokens: float) -> float:
 
 
 def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
-    """Bytes by part, of the two moments when most is held: "generation" and "update".
+    """Bytes by part, of the moments when most is held: "generation", "update" and, of several devices, "exchange".
 
-    both        student weights 4 N; optimizer state 8 · trained parameters (AdamW's two moments); teacher weights, if
+    always      student weights 4 N; optimizer state 8 · trained parameters (AdamW's two moments); teacher weights, if
                 "here", 2 N_T (mixed) or 4 N_T; a reference copy 4 N
     generation  KV cache, 4 bytes a number (`cost.cache_size`), of `sequences_per_batch` rows, all of prompt + longest
                 response; logits of one token a row
     update      gradients 4 · trained parameters; activations of a micro-batch (`activation_bytes`) and their gradients
                 (`passing_bytes`); a chunk of logits (`logits_bytes`)
-    vLLM        holds `engine_memory` of the device at both, with its cache and its copy of the weights
+    vLLM        always holds `engine_memory` of the device, with its cache and its copy of the weights
     mixed       also autocast's bfloat16 copies: 2 bytes a weight that a token is multiplied with, of one layer at a
                 time where the weights are frozen and no graph holds them
+    devices     N > 1 (FSDP2) hold 1/N each of student weights, optimizer state and gradients, and instead of autocast's
+                copies all weights whole in the precision of the arithmetic, 2 bytes (float32: 4) each
+    exchange    when the backward pass is over and gradients are added up over devices, they are whole in that precision
+                and once more as float32
     """
-    student = setup.student
-    base = {"student weights": 4.0 * student.parameters, "optimizer state": 8.0 * setup.trainable}
+    student, work, n = setup.student, setup.share(work), setup.devices
+    base = {"student weights": 4.0 * student.parameters / n, "optimizer state": 8.0 * setup.trainable / n}
     if setup.lora_rank:
-        base["student weights"] += 4 * setup.trainable
+        base["student weights"] += 4 * setup.trainable / n
+    computed_in = 2.0 if setup.mixed else 4.0
+    if n > 1:
+        base["whole weights"] = computed_in * student.parameters
     if setup.reference:
         base["reference weights"] = 4.0 * student.parameters
     if setup.teacher and setup.teacher_at == "here":
-        base["teacher weights"] = (2.0 if setup.mixed else 4.0) * setup.teacher.parameters
+        base["teacher weights"] = computed_in * setup.teacher.parameters
     if setup.engine == "vllm":
         base["vLLM"] = setup.engine_memory * setup.device.memory
     longest = work.prompt_tokens + work.longest
@@ -81,18 +88,21 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
         max(setup.tokens_per_microbatch, longest),
         max(work.updated * work.rollouts, 1) * (work.prompt_tokens + work.response_tokens),
     )
+    gradients = 4.0 * setup.trainable / n
     update = {
-        "gradients": 4.0 * setup.trainable,
+        "gradients": gradients,
         "activations": activation_bytes(setup, tokens, min(longest, tokens)) + passing_bytes(setup, tokens),
         "logits": logits_bytes(student, setup.device.kind, tokens),
         "bfloat16 copies": _copies(setup, graph=not setup.gradient_checkpointing),
     }
     moments = {"generation": {**base, **generation}, "update": {**base, **update}}
+    if n > 1:
+        moments["exchange"] = {**base, "gradients": gradients, "whole gradients": (computed_in + 4) * setup.trainable}
     return {moment: {part: size for part, size in parts.items() if size} for moment, parts in moments.items()}
 
 
 def _copies(setup: Setup, graph: bool) -> float:
-    if not setup.mixed:
+    if not setup.mixed or setup.devices > 1:
         return 0.0
     if setup.lora_rank and not graph:
         return 2.0 * setup.student.active / setup.student.layers

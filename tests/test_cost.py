@@ -13,6 +13,8 @@ from scope_lab.cost import (
     Work,
     compared,
     forward_flops,
+    generation_seconds,
+    hidden_seconds,
     passes_seconds,
     reading_flops,
     scoring_seconds,
@@ -97,6 +99,25 @@ def test_a_streaming_teacher_elsewhere_costs_what_outlasts_the_student():
     assert step_seconds(here, Work()) == step_seconds(LARGE, Work())
 
 
+def test_several_devices_share_prompts_and_wait_for_the_fullest():
+    work = replace(WORK, prompts=7)
+    own = step_seconds(SETUP, replace(work, prompts=3))
+    three = step_seconds(replace(SETUP, devices=3), work)  # 3, 2 and 2 prompts
+    assert three.pop("update") == pytest.approx(own.pop("update") - 28 * 30 * (2 / 3) / (UTILISATION["decode"] * 1e9))
+    assert three == {**own, "total": three["total"]} and three["total"] < own["total"]
+
+
+def test_a_served_teacher_has_its_own_devices_and_hides_behind_sampling_alone():
+    served = replace(LARGE, devices=8, teacher_at="elsewhere")
+    whole, quarter = (step_seconds(replace(served, teacher_devices=n), Work())["teacher"] for n in (1, 4))
+    assert whole == scoring_seconds(LARGE, Work())
+    assert quarter == scoring_seconds(LARGE, Work(prompts=64)) == pytest.approx(whole / 4, rel=0.01)
+    assert step_seconds(replace(LARGE, devices=8), Work())["teacher"] == scoring_seconds(LARGE, Work(prompts=32))
+    streaming = replace(served, streaming=True, teacher=replace(LARGE.student, active=10**13))
+    sampling = generation_seconds(streaming, Work(prompts=32)) * (1 - 4000 / 12_288)
+    assert hidden_seconds(streaming, Work()) == pytest.approx(sampling)
+
+
 def test_generation_seconds_by_hand_where_arithmetic_decides():
     # Prefill: 2 prompts of 3 tokens, 6 pairs each. Decode: 16 tokens, each prompt's rows look at 4 + 5 tokens.
     prefill = 2 * (120 + 8 * 6)
@@ -174,6 +195,7 @@ def test_savings_of_memory_cost_time_and_lora_saves_it():
         (lambda: Work(wrong=1.2), "wrong: found 1.2, accepted a share"),
         (lambda: replace(SETUP, teacher_at="home"), "teacher_at: found 'home', accepted here, adapter, elsewhere"),
         (lambda: replace(SETUP, engine="magic"), "engine: found 'magic'"),
+        (lambda: replace(SETUP, devices=0), "devices: found 0, accepted 1 or more"),
         (lambda: step_seconds(replace(SETUP, teacher=None), WORK), "teacher: this method needs one"),
     ],
 )

@@ -71,6 +71,24 @@ def test_a_bundled_pair_is_measured_here(capsys):
     assert "fits on CPU" in said
 
 
+def test_a_recipe_of_several_devices_is_planned_on_them(capsys):
+    said = printed(capsys, "plan", "--recipe", "eight_gpus", "--on", "h100")
+    assert "all weights train, in shards on 8 devices (FSDP2)\n" in said and "; a copy on each of them\n" in said
+    assert "memory of each device at its fullest" in said and "\nfits on h100: " in said
+    assert "without the time to send weights, gradients and rollouts between devices" in said
+    said = printed(capsys, "plan", "--recipe", "eight_gpus", "--on", "h100", "--devices", "1")
+    assert "on one device, unsharded\n" in said and "does not fit" in said and "to send" not in said
+
+
+def test_a_served_teacher_is_not_on_the_students_devices(capsys):
+    said = printed(capsys, "plan", "--recipe", "several_nodes", "--on", "h100")
+    assert "in shards on 16 devices" in said and "teacher weights" not in said
+    assert "; elsewhere, on 4 more of the same kind, whose memory is not in this plan\n" in said
+    words = ["plan", "--recipe", "several_nodes", "--on", "h100", "--teacher-servers", "http://a:8000,http://b:8000"]
+    assert "; elsewhere, on 2 more" in printed(capsys, *words)
+    assert "; elsewhere, on 3 more" in printed(capsys, *words, "--teacher-devices", "3")
+
+
 def test_every_setting_of_a_run_can_be_given(capsys):
     said = printed(capsys, *PAIR, "--on", "h100", "--lora-rank", "16", "--method", "grpo", "--steps", "7")
     assert "a LoRA adapter of rank 16 trains" in said and "step      grpo" in said
@@ -88,6 +106,7 @@ def test_every_setting_of_a_run_can_be_given(capsys):
         (["--teacher-at", "adapter"], "teacher_at: adapter needs lora_rank above 0"),
         (["--teacher-at", "home"], "--teacher-at: invalid choice"),
         (["--tau", "-1"], "tau: found -1"),
+        (["--devices", "0"], "devices: found 0, accepted 1 or more"),
         (["--prompts-per-step", "many"], "prompts_per_step: found 'many'"),
     ],
 )

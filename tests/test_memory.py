@@ -157,6 +157,22 @@ def test_settings_change_the_parts_that_they_should():
     assert few == whole["generation"]["KV cache"] / 32
 
 
+@pytest.mark.parametrize("mixed, size", [(True, 2), (False, 4)], ids=["mixed", "float32"])
+def test_several_devices_hold_shards_and_whole_what_they_compute_with(mixed, size):
+    one, eight = (memory(replace(LARGE, devices=n, mixed=mixed), replace(SHORT, prompts=4 * n)) for n in (1, 8))
+    n = LARGE.student.parameters
+    assert set(one) == {"generation", "update"} and set(eight) == {*one, "exchange"}
+    for moment in eight.values():
+        assert (moment["student weights"], moment["optimizer state"]) == (4 * n / 8, 8 * n / 8)
+        assert moment["whole weights"] == size * n and moment["teacher weights"] == size * LARGE.teacher.parameters
+        assert "bfloat16 copies" not in moment
+    assert eight["update"]["gradients"] == eight["exchange"]["gradients"] == 4 * n / 8
+    assert eight["exchange"]["whole gradients"] == (size + 4) * n
+    for part in ("activations", "logits"):
+        assert eight["update"][part] == one["update"][part]
+    assert eight["generation"]["KV cache"] == one["generation"]["KV cache"]  # of 32 rollouts each
+
+
 def test_what_does_not_fit_gets_advice_that_does():
     assert not fits(LARGE, SHORT)
     found = remedies(LARGE, SHORT)

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from scope_lab.cli import build_parser
-from scope_lab.config import RECIPES, build_config
+from scope_lab.config import RECIPES, build_config, read_plan
 from scope_lab.devices import device
+from scope_lab.errors import InputError
 from scope_lab.estimate import plan_of, setup_from, summary, work_from
 
 FILES = sorted(RECIPES.glob("*.yaml"))
 PLANNED = [path for path in FILES if "# plan:" in path.read_text()]
+ONE_PROCESS = [path for path in PLANNED if "launch: scope-lab" in path.read_text()]
 PAPER = [path for path in FILES if path.stem.startswith("paper")]
 
 
@@ -26,10 +28,25 @@ def test_it_is_a_valid_run(path):
 
 
 def test_those_that_are_asked_for_are_there():
-    assert {"paper-r1-1.5b", "paper-qwen3-1.7b", "laptop", "one_gpu"} <= {path.stem for path in PLANNED}
+    assert {"paper-r1-1.5b", "paper-qwen3-1.7b", "laptop", "one_gpu"} <= {path.stem for path in ONE_PROCESS}
+    assert {path.stem for path in PLANNED} - {path.stem for path in ONE_PROCESS} == {"eight_gpus", "several_nodes"}
 
 
-@pytest.mark.parametrize("path", PLANNED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_is_planned_for_the_devices_that_its_launch_line_names(path):
+    launched = re.findall(r"--num_processes (\d+)", path.read_text())
+    assert read_plan(path.stem).get("devices", 1) == int(launched[0] if launched else 1)
+
+
+def test_a_plan_of_other_things_is_refused(tmp_path):
+    file = tmp_path / "mine.yaml"
+    for content in ("plan: 8", "plan: {gpus: 8}", "plan: {devices: many}"):
+        file.write_text(content)
+        with pytest.raises(InputError, match=r"plan: found .*, accepted devices, teacher_at, teacher_devices"):
+            read_plan(str(file))
+
+
+@pytest.mark.parametrize("path", ONE_PROCESS, ids=lambda path: path.stem)
 def test_its_launch_line_starts_it(path):
     ((name, *words),) = commands(path, "launch")
     parsed = build_parser().parse_args([name, *words])
@@ -60,6 +77,12 @@ def test_the_papers_settings_are_the_papers(path):
 
 
 def test_no_recipe_promises_a_device_it_does_not_fit():
-    for name, on in (("paper-r1-1.5b", "h100"), ("paper-qwen3-1.7b", "h100"), ("one_gpu", "a100-80")):
+    for name, on in (
+        ("paper-r1-1.5b", "h100"),
+        ("paper-qwen3-1.7b", "h100"),
+        ("one_gpu", "a100-80"),
+        ("eight_gpus", "a100-80"),
+        ("several_nodes", "a100-80"),
+    ):
         config = build_config(name, {})
-        assert ": fits, " in summary(setup_from(config, device(on)), work_from(config))
+        assert ": fits, " in summary(setup_from(config, device(on), **read_plan(name)), work_from(config))
