@@ -37,8 +37,17 @@ def plot_recovery(summary: dict) -> Figure:
             capsize=2,
             label=f"Q{q}{word} (median {row['median_ppl']:.2f})",
         )
-    tidy(left, "Teacher's completions that are correct", "prefix of the wrong response", "recovery rate")
-    left.set_xticks(fractions, ["none" if f == 0 else percent(f) for f in fractions])
+    tidy(
+        left,
+        "Teacher's completions that are correct",
+        "prefix asked for (held, on average), of the wrong response",
+        "recovery rate",
+    )
+    held = [
+        f"{percent(cut['fraction'])}\n({percent(cut['share'])})" if cut["fraction"] else "none"
+        for cut in summary["cuts"]
+    ]
+    left.set_xticks(fractions, held)
     percent_axis(left.yaxis)
     left.set_ylim(bottom=0)
     left.legend(frameon=False, fontsize=9.5, title="teacher perplexity", title_fontsize=9.5)
