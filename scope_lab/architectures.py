@@ -29,10 +29,18 @@ def _qwen3(hidden: int, mlp: int, layers: int, heads: int, tied: bool) -> dict:
 
 _R1 = {"max_position_embeddings": 131_072, "tie_word_embeddings": False}
 _SMOL = {"max_position_embeddings": 8_192, "tie_word_embeddings": True}
+_QWEN25 = {"max_position_embeddings": 32_768, "tie_word_embeddings": True}
+_LLAMA32 = {"max_position_embeddings": 131_072, "tie_word_embeddings": True}
 
 # From the public model cards; a test holds their numbers of parameters.
 CONFIGS = {
     "smollm2-135m": _config("llama", 576, 1_536, 30, 9, 3, 49_152, **_SMOL),
+    "qwen2.5-0.5b": _config("qwen2", 896, 4_864, 24, 14, 2, 151_936, **_QWEN25),
+    "qwen2.5-1.5b": _config("qwen2", 1536, 8_960, 28, 12, 2, 151_936, **_QWEN25),
+    "qwen2.5-3b": _config("qwen2", 2048, 11_008, 36, 16, 2, 151_936, **_QWEN25),
+    "qwen2.5-7b": _config("qwen2", 3584, 18_944, 28, 28, 4, 152_064, **{**_QWEN25, "tie_word_embeddings": False}),
+    "llama-3.2-1b": _config("llama", 2048, 8_192, 16, 32, 8, 128_256, **_LLAMA32),
+    "llama-3.2-3b": _config("llama", 3072, 8_192, 28, 24, 8, 128_256, **_LLAMA32),
     "qwen3-0.6b": _qwen3(1024, 3_072, 28, 16, tied=True),
     "qwen3-1.7b": _qwen3(2048, 6_144, 28, 16, tied=True),
     "qwen3-4b": _qwen3(2560, 9_728, 36, 32, tied=True),
@@ -41,7 +49,7 @@ CONFIGS = {
     "r1-distill-qwen-7b": _config("qwen2", 3584, 18_944, 28, 28, 4, 152_064, **_R1),
 }
 # Models that are built the same: the last part of a hub id, lower case.
-SAME = {"skywork-or1-7b": "r1-distill-qwen-7b", "smollm2-135m-instruct": "smollm2-135m"}
+SAME = {"skywork-or1-7b": "r1-distill-qwen-7b"}
 
 
 @dataclass(frozen=True)
@@ -97,10 +105,10 @@ def attended_pairs(start: float, stop: float) -> float:
 def architecture(name: str) -> Architecture:
     """Of a bundled or fetched model, a folder with config.json, a name in CONFIGS or the hub id of one of those.
 
-    A LoRA adapter has its base's. Another hub id works where Hugging Face's cache holds its config already.
+    A LoRA adapter has its base's. Another hub id works where Hugging Face's cache holds its config.json.
     Raises InputError otherwise, and for a config that is not a causal language model's.
     """
-    known = re.sub(r"^deepseek-|-base$", "", name.split("/")[-1].lower())
+    known = re.sub(r"^deepseek-|-(base|instruct)$", "", name.split("/")[-1].lower())
     known = SAME.get(known, known)
     if known in CONFIGS and not Path(name).exists():
         return _counted(known, known)
@@ -125,8 +133,9 @@ def _read_config(name: str, source: str):
         if Path(source).is_dir():
             reason = " ".join(str(error).split())[:160]
             raise InputError(f"model: {name}: its config.json cannot be read by transformers ({reason})") from None
-        accepted = f"a folder with config.json or one of {', '.join(CONFIGS)}"
-        raise InputError(f"model: the sizes of {name} are not known here; accepted {accepted}") from None
+        accepted = f"a folder with its config.json, or {', '.join(CONFIGS)}, or a model in Hugging Face's cache"
+        fetch = f" (`hf download {name} config.json` puts it there)" if "/" in name else ""
+        raise InputError(f"model: the sizes of {name} are not known here; accepted {accepted}{fetch}") from None
 
 
 def count(name: str, config) -> Architecture:

@@ -12,7 +12,7 @@ from .errors import InputError
 from .memory import KEPT_FREE, fits, memory, peak, remedies
 from .models import PAIRS, load_tokenizer
 from .rollouts import encode_prompts
-from .tasks import load_task
+from .tasks import load_task, problem_file
 from .teachers.adapter import adapter_of_the_same_base
 
 EXAMPLE = """examples:
@@ -71,11 +71,9 @@ def work_from(config: ScopeConfig, **assumed: float) -> Work:
     """The rollouts of a step. `assumed`: what no setting says (prompt_tokens, response_tokens, wrong, …).
 
     What is not given: a pair's prompts and verifier are measured, else Work's; a response is half of the longest.
-    Raises InputError where neither max_new_tokens nor a task says how long that is.
+    Without max_new_tokens the longest is the task's; a file called NO_TASK need not be there.
     """
-    if config.max_new_tokens is None and config.task == NO_TASK:
-        raise InputError("max_new_tokens: found nothing, accepted the longest response in tokens")
-    longest = config.max_new_tokens or load_task(config.task or "").max_new_tokens
+    longest = config.max_new_tokens or _longest(config.task or "")
     return Work(
         method=config.method,
         prompts=config.prompts_per_step,
@@ -83,6 +81,10 @@ def work_from(config: ScopeConfig, **assumed: float) -> Work:
         longest=longest,
         **{**measured(config), "response_tokens": longest / 2, **assumed},
     )
+
+
+def _longest(task: str) -> int:
+    return problem_file.MAX_NEW_TOKENS if task == NO_TASK else load_task(task).max_new_tokens
 
 
 def measured(config: ScopeConfig) -> dict[str, float]:

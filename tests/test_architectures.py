@@ -15,6 +15,12 @@ from scope_lab.models import load_model
 # What the hub shows for the safetensors of each.
 PARAMETERS = {
     "smollm2-135m": 134_515_008,
+    "qwen2.5-0.5b": 494_032_768,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-3b": 3_085_938_688,
+    "qwen2.5-7b": 7_615_616_512,
+    "llama-3.2-1b": 1_235_814_400,
+    "llama-3.2-3b": 3_212_749_824,
     "qwen3-0.6b": 596_049_920,
     "qwen3-1.7b": 1_720_574_976,
     "qwen3-4b": 4_022_468_096,
@@ -46,6 +52,8 @@ def test_parameters_are_those_of_the_model_card(name):
         ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "r1-distill-qwen-1.5b"),
         ("Skywork/Skywork-OR1-7B", "r1-distill-qwen-7b"),
         ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m"),
+        ("Qwen/Qwen2.5-1.5B-Instruct", "qwen2.5-1.5b"),
+        ("meta-llama/Llama-3.2-1B", "llama-3.2-1b"),
     ],
 )
 def test_hub_ids_of_known_models_are_found_without_a_download(hub_id, name):
@@ -70,6 +78,16 @@ def test_a_folder_with_a_config_needs_no_weights(tmp_path):
     sizes = architecture(str(tmp_path))
     assert (sizes.layers, sizes.hidden, sizes.attention_width, sizes.kv_width) == (2, 64, 128, 64)
     assert sizes.mlp_width == 160 and sizes.normed_heads and sizes.vocabulary == 50
+
+
+def test_a_hub_id_whose_config_is_in_the_cache_is_known(tmp_path, monkeypatch):
+    repository = tmp_path / "models--somebody--tiny-1b"
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots" / "abc" / "config.json").write_text(json.dumps({"model_type": "qwen3", **TINY}))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert architecture("somebody/tiny-1b").hidden == TINY["hidden_size"]
 
 
 def test_of_a_mixture_only_the_chosen_experts_are_active():

@@ -10,6 +10,7 @@ from scope_lab.cost import Work
 from scope_lab.devices import DEVICES
 from scope_lab.errors import InputError
 from scope_lab.estimate import duration, number, plan_of, setup_from, size, work_from
+from scope_lab.tasks import load_task
 
 PAIR = ["plan", "--student", "qwen3-1.7b", "--teacher", "qwen3-8b", "--max-new-tokens", "2048"]
 
@@ -114,9 +115,13 @@ def test_bad_input_is_told_in_one_line(capsys, words, error):
     assert error in refused(capsys, *PAIR, "--on", "h100", *words)
 
 
-def test_without_a_task_the_longest_response_must_be_named(capsys):
-    said = refused(capsys, "plan", "--student", "qwen3-1.7b", "--teacher", "qwen3-8b", "--on", "h100")
-    assert "max_new_tokens: found nothing" in said
+def test_the_longest_response_is_the_tasks_as_in_train(capsys, tmp_path):
+    words = ["plan", "--student", "qwen3-1.7b", "--teacher", "qwen3-8b", "--on", "h100"]
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"id": 1, "problem": "1 + 1?", "answer": 2}\n')
+    mine = printed(capsys, *words, "--task", str(file))
+    assert f"(longest {load_task(str(file)).max_new_tokens})" in mine and mine == printed(capsys, *words)
+    assert "(longest 30)" in printed(capsys, *words, "--task", "countdown")
 
 
 def test_without_a_pair_there_is_nothing_to_plan(capsys):

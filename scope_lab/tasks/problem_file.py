@@ -10,6 +10,8 @@ from ..errors import InputError, one_line, shown
 from .answers import verify_answer
 from .base import ALL, Problem, Task, Verdict, Verification, check_split, first_problems, split_of
 
+MAX_NEW_TOKENS = 256  # of a response to a problem of one's own
+
 
 def is_problem_file(name: str) -> bool:
     return name.endswith((".jsonl", ".parquet"))
@@ -91,7 +93,7 @@ class ProblemFile:
     def __init__(self, path: str | Path, judge: Task | None = None):
         self.path, self.judge = Path(path), judge
         self.name = f"{judge.name}:{path}" if judge else str(path)
-        self.max_new_tokens = judge.max_new_tokens if judge else 256
+        self.max_new_tokens = judge.max_new_tokens if judge else MAX_NEW_TOKENS
         self._problems = read_problems(self.path, check=self._trouble)
 
     def _trouble(self, problem: Problem) -> str:
