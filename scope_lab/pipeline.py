@@ -24,6 +24,7 @@ from .rollouts import Rollouts
 from .tasks import Verdict, Verification
 from .tasks.verification import Verifier
 from .teachers import Teacher
+from .teachers.limit import FEWEST
 
 
 def asks_teacher(method: Method, verdict: Verdict) -> bool:
@@ -58,16 +59,14 @@ class VerdictLimit:
     task  its name, which names the verifier too
     """
 
-    FEWEST = 8  # rollouts in a row without a verdict: one that timed out alone in its step says little
-
     def __init__(self, task: str):
         self.task = task
         self.silent: Counter[str] = Counter()
 
     def count(self, given: Counter[str]) -> None:
-        """One step's `verdicts_given`. Raises RunStopped where no rollout got one since the last that did."""
+        """One step's `verdicts_given`. Raises RunStopped where none of the last rollouts, 30 at least, got one."""
         self.silent = Counter() if given[""] else self.silent + given
-        if self.silent.total() >= self.FEWEST:
+        if self.silent.total() >= FEWEST:
             n, reasons = self.silent.total(), counted(self.silent)
             raise RunStopped(f"verifier: {self.task} gave a verdict on none of {n} rollouts ({reasons}), accepted some")
 

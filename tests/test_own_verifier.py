@@ -131,18 +131,16 @@ def test_the_setting_and_the_commands_take_it(own, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ("--eval-problems 4 --eval-samples 4", "gave a verdict on none of 16 rollouts (KeyError 16), accepted some"),
+        ("--eval-problems 8 --eval-samples 4", "none of 32 rollouts (KeyError 32), accepted some"),
         ("--eval-problems 0", "run is saved at step 0, --resume goes on from there"),
     ],
 )
 def test_a_verifier_that_says_nothing_stops_a_training(own, settings, line, capsys):
-    few = "--pair countdown --steps 2 --prompts-per-step 4 --rollouts-per-prompt 4 --device cpu --out run"
+    few = "--pair countdown --steps 2 --prompts-per-step 8 --rollouts-per-prompt 4 --device cpu --out run"
     assert main(["train", *few.split(), *settings.split(), "--verifier", f"{own}:silent"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert (
-        said.startswith(f"scope-lab: verifier: countdown, judged by {own}:silent gave a verdict on none")
-        and line in said
-    )
+    assert said.startswith(f"scope-lab: verifier: countdown, judged by {own}:silent gave a verdict on none of 32")
+    assert line in said
 
 
 # The judge

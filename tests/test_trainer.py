@@ -155,7 +155,7 @@ def test_rollouts_without_a_verdict_change_nothing(pair):
 
     own = fresh(pair)
     before = weights(own.student)
-    config = small(steps=1, truncated="unknown", prompts_per_step=1)  # more would stop the run
+    config = small(steps=1, truncated="unknown")
     metrics = trainer(config, pair=own, task=OpinionlessTask(load_task("countdown"))).train()[-1]
     assert metrics["student_count"] == metrics["teacher_count"] == metrics["teacher_scored"] == 0
     assert metrics["unknown"] == metrics["rollouts"] and metrics["reward"] is None
