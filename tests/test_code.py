@@ -117,7 +117,7 @@ class Evil:
     "row, words",
     [
         ({}, "fields: found none"),
-        ([], "fields: found none"),
+        ([], "found [], accepted one JSON object a line"),
         ({"question": "Add.", "answer": "5"}, "accepted HumanEval"),
         ({"question": "Add.", "input_output": "{"}, "unreadable tests"),
         ({"question": "Add.", "input_output": '{"inputs": ["1"], "outputs": []}'}, "unreadable tests"),

@@ -320,12 +320,12 @@ def test_all_is_a_whole_file_and_no_split_of_what_is_generated(tmp_path):
     "bad, complaint",
     [
         (b"{not json", "not JSON"),
-        (b"", "not JSON"),
+        (b"[", "not JSON in UTF-8 (Expecting value: line 1 column 2 (char 1)), accepted one JSON object a line"),
         (b'{"id": 1, "problem": "caf\xe9", "answer": "1"}', "UTF-8"),
         ({"id": 1, "problem": "1+1?"}, "missing answer"),
         ({"answer": "1"}, "missing id, problem"),
-        (["id", "problem", "answer"], "missing"),
-        (7, "missing"),
+        ([row(1), row(2)], "accepted one JSON object a line"),
+        (7, "found 7, accepted one JSON object a line"),
         (row(1, "   "), "empty"),
         (row(0, "Another text"), "id '0'"),
     ],
@@ -335,6 +335,17 @@ def test_bad_line_is_refused_by_file_and_number(tmp_path, bad, complaint):
     with pytest.raises(ValueError) as caught:
         ProblemFile(path)
     assert "bad.jsonl line 3" in str(caught.value) and complaint in str(caught.value)
+
+
+def test_blank_lines_are_passed_over(tmp_path):
+    task = ProblemFile(write(tmp_path / "blank.jsonl", b"", row(0), b" \t\r", row(5), b""))
+    assert [problem.id for problem in task.problems("all")] == ["0", "5"]
+
+
+@pytest.mark.parametrize("name", ["{}.csv", "{}.json", "math:{}.JSON", "countdown:{}.txt", "code:{}.jsonl.gz"])
+def test_another_format_is_refused_with_those_that_are_accepted(name):
+    with pytest.raises(InputError, match=r"accepted a file \.jsonl \(one JSON object a line\) or \.parquet$"):
+        load_task(name.format("problems"))
 
 
 def test_empty_and_missing_files_are_refused(tmp_path):

@@ -71,7 +71,7 @@ class Code:
         self._problems: dict[str, CodeProblem] = {}
         for where, row in rows:
             try:
-                problem = read_problem(row if isinstance(row, dict) else {})
+                problem = read_problem(row)
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
             if problem.id in self._problems:

@@ -1,4 +1,7 @@
-"""Problems from a file: JSONL, one object a line with `id`, `problem` and `answer`; or parquet with these columns."""
+"""Problems from a file: JSONL, one object a line with `id`, `problem` and `answer`; or parquet with these columns.
+
+Blank lines are passed over.
+"""
 
 import codecs
 import json
@@ -10,10 +13,15 @@ from ..errors import InputError, one_line, shown
 from .answers import verify_answer
 from .base import ALL, Problem, Task, Verdict, Verification, check_split, first_problems, split_of
 
+OTHER_FORMATS = (".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".xlsx", ".gz", ".zip")
+LINES = "one JSON object a line"
 MAX_NEW_TOKENS = 256  # of a response to a problem of one's own
 
 
 def is_problem_file(name: str) -> bool:
+    """Raises InputError for a file in another format."""
+    if name.lower().endswith(OTHER_FORMATS):
+        raise InputError(f"task: found {shown(name)}, accepted a file .jsonl ({LINES}) or .parquet")
     return name.endswith((".jsonl", ".parquet"))
 
 
@@ -34,7 +42,7 @@ def read_problems(
     """
     problems: dict[str, Problem] = {}
     for where, row in file_rows(path):
-        missing = {"id", "problem", "answer"} - set(row if isinstance(row, dict) else ())
+        missing = {"id", "problem", "answer"} - set(row)
         if missing:
             raise InputError(f"{where}: missing {', '.join(sorted(missing))}; accepted id, problem, answer")
         if not isinstance(row["problem"], str):
@@ -59,8 +67,8 @@ def read_problems(
     return list(problems.values())
 
 
-def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each line's place in words, and what stands on it. Raises InputError on what is no such file."""
+def file_rows(path: Path) -> Iterator[tuple[str, dict]]:
+    """Each line's place in words, and the object that stands on it. Raises InputError on what is no such file."""
     if not path.is_file():
         raise InputError(f"task: {path} is not a file")
     if path.suffix == ".parquet":
@@ -75,10 +83,14 @@ def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     for number, line in enumerate(content.splitlines(), start=1):
         where = f"task: {path} line {number}"
+        if not line.strip():
+            continue
         try:
             row = json.loads(line.decode("utf-8"))
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
-            raise InputError(f"{where}: not JSON in UTF-8 ({one_line(error)})") from None
+            raise InputError(f"{where}: not JSON in UTF-8 ({one_line(error)}), accepted {LINES}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: found {shown(row)}, accepted {LINES}")
         yield where, row
 
 

@@ -222,7 +222,7 @@ TASKS: list[tuple[str, Make, str, str]] = [
     ("line cut off", problems(broken.PROBLEMS[:-20]), TASK + " {}", "line 40: not JSON"),
     ("bad UTF-8", problems(broken.PROBLEMS.encode() + b'{"id": "\xff"}'), TASK + " {}", "line 41: not JSON in UTF-8"),
     ("UTF-16", problems(broken.PROBLEMS.encode("utf-16")), TASK + " {}", "line 1: not JSON in UTF-8"),
-    ("list a line", problems("[1, 2]\n"), TASK + " {}", "line 1: missing answer, id, problem"),
+    ("list a line", problems("[1, 2]\n"), TASK + " {}", "line 1: found [1, 2], accepted one JSON object a line"),
     ("answer missing", problems('{"id": 1, "problem": "x"}\n'), TASK + " {}", "missing answer"),
     ("answer null", changed_line(answer=None), TASK + " {}", "line 2: id or answer: found None"),
     ("answer a list", changed_line(answer=[1, 2]), TASK + " {}", "line 2: id or answer: found [1, 2]"),
