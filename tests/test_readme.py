@@ -1,5 +1,6 @@
 """README agrees with code and recorded runs. `python tests/test_readme.py` writes its generated parts anew."""
 
+import json
 import re
 import shlex
 from functools import partial
@@ -60,6 +61,16 @@ def test_commands_parse(command):
     settings = {name[4:]: value for name, value in vars(parsed).items() if name.startswith("set_")}
     if words[0] == "train":
         build_config(parsed.recipe, settings)
+
+
+def test_minutes_and_seconds_are_those_of_the_recordings():
+    said = " ".join(README.read_text().split())
+    runs = (ROOT / "data" / "runs" / "countdown").glob("scope-seed*/manifest.json")
+    minutes = {round(json.loads(path.read_text())["seconds"] / 60) for path in runs}
+    assert minutes == {int(re.search(r"`data/runs/countdown/scope-seed\*` took (\d+) minutes each on one core", said)[1])}
+    results = json.loads((ROOT / "data" / "bench" / "trl.json").read_text())["results"]
+    scope = {r["precision"]: r["contenders"]["scope"]["seconds"] for r in results if r["pair"] == "smollm2"}
+    assert f"takes {scope['bf16']:.1f} s instead of {scope['fp32']:.1f} s" in said
 
 
 def test_make_targets_exist():
