@@ -181,7 +181,7 @@ def effects(step: Step, tau: float = 1.0) -> pd.DataFrame:
     correct share       the student path's gradient norm in the sum of both paths' norms
     student, teacher path kept   effective sample size as a fraction of the path, median over prompts
     """
-    sets = {"paper": ()} | {name: (name,) for name in DEPARTURES} | {"all but teacher sign": SCRIPTS}
+    sets = {"paper": ()} | {name: (name,) for name in DEPARTURES} | {"released scripts": SCRIPTS}
     return pd.DataFrame({name: step.compare(names, tau) for name, names in sets.items()}).T
 
 

@@ -42,7 +42,7 @@ def plot_effects(step: Step, tau: float = 1.0) -> Figure:
         else:
             ax.set_xlim(min(0, table[column].min()) - 0.05, 1.05)
     percent_axis(figure.axes[2].xaxis)
-    figure.axes[0].set_yticks(y, ["the paper", *table.index[1:-1], "released scripts"])
+    figure.axes[0].set_yticks(y, ["the paper", *table.index[1:]])
     figure.axes[0].invert_yaxis()
     figure.suptitle(
         f"One step of {len(step.rollouts)} rollouts, τ = {tau:g}", fontsize=12, x=0.01, ha="left", color=INK
