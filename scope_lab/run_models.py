@@ -1,15 +1,21 @@
 """The models of a run, each where and as its settings want it: who trains, who teaches, what they started from."""
 
 import copy
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 
 from .config import ScopeConfig
+from .errors import InputError
 from .models import Pair, load_pair, with_adapter
+from .tasks import Task
 from .teachers import LocalTeacher, Teacher
 from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
 from .teachers.vllm import ServerTeacher, teacher_behind_servers
+
+# What objects of one's own must have, of the protocols Task and Teacher.
+ASKED = {"task": ("name", "max_new_tokens", "problems", "verify"), "teacher": ("name", "score")}
 
 
 class RunModels(NamedTuple):
@@ -21,6 +27,25 @@ class RunModels(NamedTuple):
     teacher: Teacher | None
     reference: torch.nn.Module | None
     optimizer: torch.optim.Optimizer
+
+
+def with_objects(config: ScopeConfig, task: Task | None, teacher: Teacher | None) -> ScopeConfig:
+    """The settings of a run with objects of one's own: they name those, so that it does not go on without them.
+
+    Raises InputError for an object that lacks what its protocol asks for.
+    """
+    names: dict[str, Any] = {}
+    for setting, found in (("task", task), ("teacher", teacher)):
+        if found is None:
+            continue
+        asked = ASKED[setting]
+        if absent := [name for name in asked if not hasattr(found, name)]:
+            raise InputError(
+                f"{setting}: found a {type(found).__name__} without {absent[0]}, accepted an object with "
+                f"{', '.join(asked)}"
+            )
+        names[setting] = f"object:{found.name}"
+    return replace(config, **names)
 
 
 def load_models(config: ScopeConfig, pair: Pair | None, teacher: Teacher | None, device: str, bf16: bool) -> RunModels:

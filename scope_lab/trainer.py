@@ -30,7 +30,7 @@ from .objective import Coefficients, rollout_coefficients
 from .pipeline import Pipeline, Step, VerdictLimit, asked_of_teacher, usable_rollouts, verdicts_given
 from .problems import RunProblems
 from .rollouts import Rollouts, Sampling
-from .run_models import load_models
+from .run_models import load_models, with_objects
 from .sharding import make_accelerator, prepare, whole, whole_optimizer_state, whole_weights
 from .tasks import Problem, Task, load_task
 from .tasks.own import with_verifier
@@ -50,8 +50,8 @@ class ScopeTrainer:
 
     config   every setting; validated here
     pair     models already in memory, instead of those that config names; the student is trained in place
-    task     a task of your own, instead of the one that config names
-    teacher  anything with `score` (scope_lab.teachers.Teacher), instead of the pair's teacher in this process
+    task     a task of your own (scope_lab.tasks.Task), instead of the one that config names
+    teacher  a teacher of your own (scope_lab.teachers.Teacher), instead of the pair's in this process
     resume   go on with the run in config.out
     progress False: no bars
 
@@ -68,7 +68,7 @@ class ScopeTrainer:
         resume: bool = False,
         progress: bool = True,
     ):
-        self.config = config.validate()
+        self.config = config = with_objects(config, task, teacher).validate()
         self.spec = config.spec
         device = pick_device(config.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and device == "cuda")

@@ -5,10 +5,11 @@ import json
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from scope_lab import ScopeConfig, ScopeTrainer
+from scope_lab import ScopeConfig, ScopeTrainer, load_task
 from scope_lab.config import build_config
 from scope_lab.errors import InputError
 from scope_lab.methods import METHODS
@@ -151,8 +152,6 @@ class OpinionlessTask:
 
 
 def test_rollouts_without_a_verdict_change_nothing(pair):
-    from scope_lab import load_task
-
     own = fresh(pair)
     before = weights(own.student)
     config = small(steps=1, truncated="unknown")
@@ -160,6 +159,59 @@ def test_rollouts_without_a_verdict_change_nothing(pair):
     assert metrics["student_count"] == metrics["teacher_count"] == metrics["teacher_scored"] == 0
     assert metrics["unknown"] == metrics["rollouts"] and metrics["reward"] is None
     assert all(torch.equal(before[name], p) for name, p in own.student.named_parameters())
+
+
+class OwnTask(OpinionlessTask):
+    """Countdown by another name."""
+
+    name = "mine"
+
+    def verify(self, problem, response):
+        return self.task.verify(problem, response)
+
+
+def test_objects_of_ones_own_are_enough_and_a_run_does_not_go_on_without_them(pair, tmp_path):
+    own = {"pair": fresh(pair), "task": OwnTask(load_task("countdown")), "teacher": AskedTeacher(pair.teacher)}
+    settings = {"student": "countdown-student", "out": str(tmp_path / "run"), "eval_problems": 0, "steps": 1}
+    config = ScopeConfig(**settings, prompts_per_step=2, rollouts_per_prompt=2)
+    trainer(config, **own).train()
+    assert config.task is None
+    held = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert (held["task"], held["teacher"]) == ("object:mine", "object:asked")
+    trainer(config, **own, resume=True)
+    named = ScopeConfig(**{**vars(config), "teacher": "countdown-teacher", "task": "countdown"})
+    for given, line in (
+        ({}, r"^teacher: .* has 'object:asked', found 'countdown-teacher'"),
+        ({"teacher": own["teacher"]}, r"^task: .* has 'object:mine', found 'countdown'"),
+    ):
+        with pytest.raises(InputError, match=line):
+            trainer(named, pair=own["pair"], **given, resume=True)
+    with pytest.raises(InputError, match=r"^task: found 'object:mine', accepted countdown"):
+        load_task("object:mine")
+
+
+class Nameless:
+    def score(self, rollouts, rows, temperature): ...
+
+
+class YesTask(OwnTask):
+    def verify(self, problem, response):
+        return True
+
+
+def test_objects_that_are_not_what_is_asked_for_are_named(pair):
+    for wrong, line in (
+        (
+            {"task": "countdown"},
+            "task: found a str without name, accepted an object with name, max_new_tokens, problems",
+        ),
+        ({"teacher": Nameless()}, "teacher: found a Nameless without name, accepted an object with name, score"),
+    ):
+        with pytest.raises(InputError, match=f"^{line}"):
+            trainer(small(), pair=pair, **wrong)
+    run = trainer(small(), pair=fresh(pair), task=YesTask(load_task("countdown")))
+    with pytest.raises(InputError, match=r"^task: verify of mine returned True, accepted scope_lab.tasks.Verification"):
+        run.train_step()
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,24 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .base import Problem, Task, Verdict, Verification
 
 MEMORY = 4 << 30  # bytes of data that a child may hold: a tower of powers must not take the machine with it
 
 
+def verified(task: Task, problem: Problem, response: str) -> Verification:
+    """What the task's `verify` returns. Raises InputError where that is no Verification."""
+    found = task.verify(problem, response)
+    if not isinstance(found, Verification):
+        raise InputError(f"task: verify of {task.name} returned {shown(found)}, accepted scope_lab.tasks.Verification")
+    return found
+
+
 def judged(task: Task, problem: Problem, response: str) -> Verification:
     """The task's verdict; unknown, with the exception's type as its reason, where it raises anything but InputError."""
     try:
-        return task.verify(problem, response)
+        return verified(task, problem, response)
     except InputError:  # a user's mistake: the same for every response
         raise
     except Exception as error:
