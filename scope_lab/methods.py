@@ -18,7 +18,8 @@ class Method:
     weight_scale    "sum": a path's weights sum to 1 (paper); "mean": they average 1 (reference code)
     denominator     what the sum over tokens is divided by, counted over the whole step, never over a micro-batch:
                     "prompts" (Eq. 6), "rollouts", "tokens" (all response tokens), or "path-tokens" (reference code:
-                    correct rollouts by the tokens of correct ones, distillation by all response tokens)
+                    correct rollouts by the tokens of correct ones, distillation by all response tokens; where wrong
+                    rollouts carry a reward too, by the tokens of all that do)
     mle_form        "ratio": -rho on correct rollouts (Eq. 1); "logp": -log pi, whose gradient is the same at rho = 1
     same_temperature  False: the teacher's log-probs are taken at temperature 1 whatever the student's (reference code)
     asks_teacher      False: wrong rollouts' tokens get -w instead of -w times the teacher's log-ratio (a control)
@@ -48,6 +49,11 @@ class Method:
     def reads_teacher(self) -> bool:
         """Whether advantages hold a log-ratio, so that a teacher must score rollouts."""
         return self.baseline == "opd" or (self.teacher_power is not None and self.asks_teacher)
+
+    @property
+    def rewards_wrong(self) -> bool:
+        """Whether wrong rollouts carry a reward too: a negative one, or (kd) since no verdict is read."""
+        return self.baseline in ("grpo", "kd") or not self.asks_teacher
 
     @property
     def needs_teacher(self) -> bool:

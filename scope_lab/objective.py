@@ -204,12 +204,13 @@ def rollout_coefficients(
     elif spec.baseline == "opd":
         distill_B = usable_B.float()
     prompts, rollouts = _segments(group_B)[1], correct_B.numel()
-    tokens, right_tokens = int(length_B.sum()), int(length_B[right_B].sum())
+    rewarded_B = usable_B if spec.rewards_wrong else right_B
+    tokens, rewarded_tokens = int(length_B.sum()), int(length_B[rewarded_B].sum())
     of_reward, of_distill = {
         "prompts": (prompts, prompts),
         "rollouts": (rollouts, rollouts),
         "tokens": (tokens, tokens),
-        "path-tokens": (right_tokens, tokens),
+        "path-tokens": (rewarded_tokens, tokens),
     }[spec.denominator]
     return Coefficients(reward_B / max(of_reward, 1), distill_B / max(of_distill, 1), weights_B, tau_B)
 

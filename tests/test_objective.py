@@ -525,6 +525,17 @@ def test_every_denominator_counts_over_the_whole_step(denominator):
         assert_same(batch.loss(method), plain_loss(batch, "scope", denominator=denominator))
 
 
+@pytest.mark.parametrize("name", [CONTROL, "kd", "grpo"])
+def test_path_tokens_are_those_of_every_rollout_that_carries_a_reward(name):
+    lengths, correct = [100, 50, 25, 25], [False, False, True, False]
+    method = replace(METHODS[name], denominator="path-tokens")
+    ppl = [2.0] * 4
+    by_tokens = reference_coefficients(ppl, ppl, correct, lengths, method)
+    by_rollouts = reference_coefficients(ppl, ppl, correct, lengths, replace(method, denominator="rollouts"))
+    assert by_tokens.reward_B[0] != 0
+    torch.testing.assert_close(by_tokens.reward_B, by_rollouts.reward_B * 4 / 200)
+
+
 def test_equation_6_is_a_mean_over_prompts_of_sums_over_paths():
     batch = Batch(5)
     loss, gradient_BT = batch.loss()
