@@ -281,13 +281,12 @@ def read_metrics(folder: str | Path) -> pd.DataFrame:
     Raises InputError where the folder has none.
     """
     plain, compressed = Path(folder) / "metrics.jsonl", Path(folder) / "metrics.jsonl.gz"
-    if plain.is_file():
-        text = plain.read_text()
-    elif compressed.is_file():
+    if compressed.is_file() and not plain.is_file():
         text = gzip.decompress(compressed.read_bytes()).decode()
     else:
+        text = plain.read_text() if plain.is_file() else ""
+    if not (rows := read_lines(text, plain)):
         raise InputError(f"run: {folder} holds no metrics")
-    rows = read_lines(text, plain)
     return pd.DataFrame(rows).astype(float).astype({"step": int})
 
 

@@ -45,11 +45,11 @@ def card_text(rollouts: Rollouts) -> str:
     groups, sampling = group_kinds(rollouts), rollouts.sampling
     verdicts = groups[["correct", "wrong", "unknown"]].sum()
     kinds = groups.kind.value_counts(normalize=True)
-    state = f"at training step {rollouts.step}" if rollouts.step else "untrained"
+    state = f", at training step {rollouts.step}" if rollouts.step else ""
     return "\n".join(
         [
             f"{rollouts.task}: {len(rollouts):,} rollouts of {len(groups)} prompts",
-            f"student: {rollouts.student or 'not named'}, {state}; teacher: {rollouts.teacher or 'none'}",
+            f"student: {rollouts.student or 'not named'}{state}; teacher: {rollouts.teacher or 'none'}",
             f"temperature {sampling.temperature:g}, log-probs at {sampling.scored_at:g}, seed {sampling.seed}",
             "verdicts: " + ", ".join(f"{n / len(rollouts):.1%} {verdict}" for verdict, n in verdicts.items()),
             "groups: " + ", ".join(f"{share:.1%} {kind}" for kind, share in kinds.items()),

@@ -11,7 +11,7 @@ from .devices import DEVICES, GIB, Device, device
 from .errors import InputError
 from .memory import KEPT_FREE, fits, memory, peak, remedies
 from .models import PAIRS, load_tokenizer
-from .rollouts import encode_prompts
+from .rollouts import check_context, encode_prompts
 from .tasks import load_task, problem_file
 from .teachers.adapter import adapter_of_the_same_base
 
@@ -126,12 +126,8 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
 
     Raises InputError where prompt and longest response exceed the student's context.
     """
-    student, context = setup.student, setup.student.context
-    if context and work.prompt_tokens + work.longest > context:
-        raise InputError(
-            f"max_new_tokens: found {work.longest:g} after a prompt of {work.prompt_tokens:g} tokens, "
-            f"accepted at most {context - work.prompt_tokens:g} in the context of {student.name}, {context}"
-        )
+    student = setup.student
+    check_context(work.prompt_tokens, work.longest, student.context, f"the context of {student.name}")
     trains = f"a LoRA adapter of rank {setup.lora_rank} trains" if setup.lora_rank else "all weights train"
     several, sent = setup.devices > 1, setup.devices > 1 or setup.teacher_at == "elsewhere"
     shards = f", in shards on {setup.devices} devices (FSDP2)" if several else ", on one device, unsharded"

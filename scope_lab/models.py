@@ -78,7 +78,8 @@ def resolve(name: str) -> str:
         if not path.is_dir():
             raise InputError(f"model: {name} is not a folder")
         if not _holds_model(path):
-            raise InputError(f"model: folder {name} has no config.json, so it holds no Hugging Face model")
+            inside = f"; did you mean {path / 'model'}?" if _holds_model(path / "model") else ""
+            raise InputError(f"model: folder {name} has no config.json, so it holds no Hugging Face model{inside}")
         return str(path)
     return name
 

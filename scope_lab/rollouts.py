@@ -258,6 +258,19 @@ def as_rows(rows: Sequence[int] | Tensor) -> Tensor:
     return rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows.long()
 
 
+def check_context(prompt: float, max_new_tokens: float, context: int | None, whose: str) -> None:
+    """Raises InputError where a prompt of so many tokens and the longest response do not fit a context, if it ends."""
+    if context is None or prompt + max_new_tokens <= context:
+        return
+    left = int(context - prompt)
+    if left < 1:
+        raise InputError(f"task: found a prompt of {prompt:.6g} tokens, accepted less than {whose}, {context}")
+    raise InputError(
+        f"max_new_tokens: found {max_new_tokens:.0f} after a prompt of {prompt:.6g} tokens, "
+        f"accepted at most {left} in {whose}, {context}"
+    )
+
+
 def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[list[int]]:
     """Prompt tokens: through the chat template where the tokenizer has one, else the plain text with its BOS."""
     if tokenizer.chat_template is None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -132,6 +133,11 @@ def test_train_evaluate_rollout_compare_work_together(capsys, tmp_path):
     code, text, _ = run(capsys, "compare", tmp_path / "countdown-student.json", tmp_path / "model.json")
     assert code == 0 and "6 held-out problems" in text
     assert run(capsys, "compare", out)[0] == 0
+    code, text, _ = run(capsys, "inspect", out, "--figure", tmp_path / "metrics.png")
+    assert code == 0 and f"{out}: scope on countdown, step 2 of 2\n" in text and "pass@4" in text
+    assert re.search(r"^reward +[\d.]+ +[\d.]+$", text, re.M) and (tmp_path / "metrics.png").is_file()
+    code, _, err = run(capsys, "evaluate", "--pair", "countdown", "--model", out)
+    assert code == 2 and f"did you mean {out / 'model'}?" in err
     code, text, _ = run(
         capsys, "rollout", "--pair", "countdown", "--problems", "3", "--samples", "2", "--out", tmp_path / "r.parquet"
     )
@@ -147,6 +153,45 @@ def test_a_whole_file_of_ones_own_is_evaluated(capsys, tmp_path):
     assert code == 0 and f"12 problems of countdown:{file} (all)" in text
     code, _, err = run(capsys, *arguments, "train")
     assert code == 2 and "300 asked for; lower train_problems or --problems" in err
+
+
+def test_runs_of_one_label_are_told_apart_by_their_folders(capsys):
+    runs = [DATA / "runs" / "countdown" / f"scope-seed{seed}" for seed in (0, 1)]
+    code, text, _ = run(capsys, "compare", *runs)
+    assert code == 0
+    assert f"before: scope step 200, {runs[0]}\n" in text and f"after:  scope step 200, {runs[1]}\n" in text
+    assert "before: scope step 0\n" in run(capsys, "compare", runs[0])[1]
+
+
+def test_inspect_says_what_is_wrong_with_a_run(capsys):
+    code, text, _ = run(capsys, "inspect", DATA / "runs" / "countdown" / "psr-seed0")
+    assert code == 0 and "worth a look: entropy, last over first" in text and "reverse_kl" not in text
+    assert "\nbefore: psr step 0; after: psr step 200\n" in text
+    text = run(capsys, "inspect", DATA / "runs" / "countdown" / "scope-seed0")[1]
+    assert text.endswith("is in its healthy range\n")
+
+
+def test_inspect_of_a_folder_that_is_no_run_or_a_run_without_a_step(capsys, tmp_path):
+    code, _, err = run(capsys, "inspect", tmp_path)
+    assert code == 2 and "is not a file of rollouts, and as a folder no run" in err
+    (tmp_path / "config.yaml").write_text("method: scope\n")
+    for metrics in (None, ""):
+        if metrics is not None:
+            (tmp_path / "metrics.jsonl").write_text(metrics)
+        code, _, err = run(capsys, "inspect", tmp_path)
+        assert code == 2 and "holds no metrics" in err and err.count("\n") == 1
+
+
+def test_rollouts_are_written_as_what_their_name_says(capsys, tmp_path):
+    code, _, err = run(capsys, "rollout", "--pair", "countdown", "--problems", "1", "--out", tmp_path / "r.csv")
+    assert code == 2 and "r.csv, accepted a name that ends in .parquet" in err and not list(tmp_path.iterdir())
+
+
+def test_a_flag_by_its_initials_or_nearly_is_recognised(capsys):
+    err = run(capsys, *QUICK, "--lr", "1e-4")[2]
+    assert "(did you mean --learning-rate or --lora-rank?); see `scope-lab train --help`" in err
+    assert "(did you mean --tau?); see `scope-lab train --help`" in run(capsys, *QUICK, "--taau", "1")[2]
+    assert "see `scope-lab models fetch --help`" in run(capsys, "models", "fetch", "smollm2-135m", "--fom", "hub")[2]
 
 
 def test_compare_refuses_what_cannot_be_compared(capsys, tmp_path):
@@ -175,7 +220,8 @@ def test_compare_refuses_what_cannot_be_compared(capsys, tmp_path):
 def test_help_is_there_for_every_command(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command.split(), "--help"])
-    assert stop.value.code == 0 and "usage: scope-lab" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert stop.value.code == 0 and "usage: scope-lab" in said and "%%" not in said
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):

@@ -1,5 +1,7 @@
 """The data card says what is in a rollouts file, in numbers that the rollouts themselves give."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,9 @@ def test_card_in_words(rollouts):
     assert "48 rollouts of 6 prompts" in text
     assert "31.2% correct, 68.8% wrong, 0.0% unknown" in text
     assert "83.3% mixed, 16.7% all wrong" in text
+    assert re.search(r"student: [\w -]+; teacher", text)
+    rollouts.step = 12
+    assert ", at training step 12; teacher" in card_text(rollouts)
     assert "83 % of groups are mixed" in alt_data_card(rollouts)
 
 

@@ -15,7 +15,7 @@ from scope_lab import policy_loss
 from scope_lab.engines.transformers import sample
 from scope_lab.logprobs import response_logprobs
 from scope_lab.objective import rollout_coefficients, token_advantages
-from scope_lab.rollouts import Rollouts, Sampling, encode_prompts
+from scope_lab.rollouts import Rollouts, Sampling, check_context, encode_prompts
 from scope_lab.tasks import Problem, Verdict, load_task
 from scope_lab.teachers.local import LocalTeacher, score
 
@@ -171,6 +171,8 @@ def test_prompt_and_response_that_exceed_the_context_are_refused(student, tokeni
     longest = max(len(p) for p in encode_prompts(tokenizer, PROBLEMS))
     with pytest.raises(ValueError, match=f"max_new_tokens: found {context - longest + 1} .*{context - longest}"):
         draw(student, tokenizer, 1, max_new_tokens=context - longest + 1)
+    with pytest.raises(ValueError, match="task: found a prompt of 560 tokens, accepted less than the context, 96"):
+        check_context(560, 1, 96, "the context")
 
 
 def test_prompts_are_the_plain_text_with_its_bos_or_the_chat_template(tokenizer):

@@ -1,5 +1,7 @@
 """`scope-lab compare`: evaluations on the same problems, paired."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ..durable import check_writable
@@ -29,8 +31,13 @@ def run_compare(parsed) -> None:
 
     if parsed.figure:
         check_writable(parsed.figure, "figure")
-    before = Evaluation.load(find(parsed.before, -1 if parsed.after else 0))
-    afters = [Evaluation.load(find(name)) for name in parsed.after or [parsed.before]]
+    names = [parsed.before, *(parsed.after or [parsed.before])]
+    found = [Evaluation.load(find(names[0], -1 if parsed.after else 0)), *(Evaluation.load(find(n)) for n in names[1:])]
+    alike = Counter(evaluation.label for evaluation in found)
+    before, *afters = (
+        replace(evaluation, label=f"{evaluation.label}, {name}") if alike[evaluation.label] > 1 else evaluation
+        for name, evaluation in zip(names, found, strict=True)
+    )
     print(f"before: {before.label}")
     for after in afters:
         print(f"\nafter:  {after.label}")

@@ -3,13 +3,13 @@
 import time
 
 from ..durable import check_writable
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..suites import add_suite, check_sampling_flags, run_suite
 from .flags import add_command, add_device, add_unsafe, batch_bar, recipe_of_pair
 
 
 def add_evaluate(commands) -> None:
-    evaluate = add_command(commands, "evaluate", "Avg@k and Pass@k of a model, with 95 %% intervals", run_evaluate)
+    evaluate = add_command(commands, "evaluate", "Avg@k and Pass@k of a model, with 95 % intervals", run_evaluate)
     _add_model_and_sampling(evaluate, samples=32, split="test", problems=300)
     evaluate.add_argument("--out", metavar="FILE.json", help="also write counts a problem, for `compare`")
     add_suite(evaluate)
@@ -110,7 +110,7 @@ def run_evaluate(parsed) -> None:
         scale, unit = (100, " %") if "@" in str(metric) else (1, "")
         print(f"{metric:10}{row['mean'] * scale:8.2f}{unit}   [{row.low * scale:.2f}, {row.high * scale:.2f}]")
     if reasons := rollouts.unknown_reasons:
-        print("without a verdict: " + ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()))
+        print(f"without a verdict: {counted(reasons)}")
     if finished:
         evaluation.save(parsed.out)
         finished.remove()
@@ -125,6 +125,8 @@ def run_rollout(parsed) -> None:
     from ..models import PAIRS, check_compatible, load_model, load_tokenizer
     from ..teachers import LocalTeacher
 
+    if not parsed.out.endswith(".parquet"):
+        raise InputError(f"out: found {parsed.out}, accepted a name that ends in .parquet, the format of rollouts")
     model, tokenizer, name, task, problems, sampling = _model_and_task(parsed)
     teacher_name: str | None = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else None)
     teacher = load_model(teacher_name, device=parsed.device, dtype=parsed.dtype) if teacher_name else None

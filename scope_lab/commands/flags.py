@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -19,7 +20,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].partition("=")[0]
             flags = getattr(parsed, "flags", []) if name.startswith("-") else []
-            self.error(f"unrecognized arguments: {' '.join(unknown)[:200]}{did_you_mean(name, flags)}")
+            self.prog = getattr(parsed, "prog", self.prog)
+            self.error(f"unrecognized arguments: {' '.join(unknown)[:200]}{flag_meant(name, flags)}")
         return parsed
 
     def error(self, message: str):
@@ -28,16 +30,22 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see `{self.prog} --help`")
 
 
+def flag_meant(name: str, flags: Iterable[str]) -> str:
+    """Which flags have `name` as their words' initials (--lr, --bs), else which one is near; in words."""
+    initials = [flag for flag in flags if "--" + "".join(word[0] for word in flag[2:].split("-") if word) == name]
+    return f" (did you mean {' or '.join(initials)}?)" if initials else did_you_mean(name, flags)
+
+
 def add_command(commands, name: str, summary: str, run, epilog: str | None = None) -> argparse.ArgumentParser:
     """A subcommand that calls run(parsed); its flags are known to `Parser` for suggestions."""
     parser = commands.add_parser(
         name,
-        help=summary,
+        help=summary.replace("%", "%%"),
         description=summary[0].upper() + summary[1:] + ".",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run, flags=parser._option_string_actions)
+    parser.set_defaults(run=run, flags=parser._option_string_actions, prog=parser.prog)
     return parser
 
 

@@ -13,7 +13,7 @@ from ..errors import InputError, RunStopped
 from ..logprobs import response_mask
 from ..models import stop_token_ids
 from ..prefix import prompt_cache
-from ..rollouts import Rollouts, Sampling, encode_prompts
+from ..rollouts import Rollouts, Sampling, check_context, encode_prompts
 from ..tasks import Problem
 from . import OnFinished
 from .filling import Filling
@@ -92,12 +92,7 @@ def write(
     Raises ValueError where the longest prompt and max_new_tokens cannot fit the model's context.
     """
     context = getattr(model.config, "max_position_embeddings", None)
-    longest = max(len(prompt) for prompt in prompts)
-    if context and longest + sampling.max_new_tokens > context:
-        raise InputError(
-            f"max_new_tokens: found {sampling.max_new_tokens} after a prompt of {longest} tokens, "
-            f"accepted at most {context - longest} in this model's context of {context}"
-        )
+    check_context(max(len(prompt) for prompt in prompts), sampling.max_new_tokens, context, "the model's context")
     stop_ids, pad_id = stop_token_ids(model, tokenizer), pad_token_id(model, tokenizer)
     # One number a token decides it: a row comes out the same in whatever batch it stands, and after a resume.
     first, generator = sampling.first_row, torch.Generator().manual_seed(sampling.seed)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError, RunStopped, one_line
 from ..models import stop_token_ids
-from ..rollouts import Rollouts, Sampling, encode_prompts
+from ..rollouts import Rollouts, Sampling, check_context, encode_prompts
 from ..tasks import Problem
 from . import OnFinished
 from .filling import Filling
@@ -136,11 +136,7 @@ class VllmEngine:
         return torch.random.fork_rng(devices=[] if self.on_cpu else [self.device])
 
     def _check(self, longest: int, sampling: Sampling) -> None:
-        if longest + sampling.max_new_tokens > self.context:
-            raise InputError(
-                f"max_new_tokens: found {sampling.max_new_tokens} after a prompt of {longest} tokens, "
-                f"accepted at most {self.context - longest} in the {self.context} that vLLM was started for"
-            )
+        check_context(longest, sampling.max_new_tokens, self.context, "the context that vLLM was started for")
         low, high = TEMPERATURES
         if not low <= sampling.temperature <= high:
             raise InputError(f"temperature: found {sampling.temperature:g}, accepted {low} to {high} with vLLM")
