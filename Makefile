@@ -82,9 +82,8 @@ models: $(ENVIRONMENT)  ## Train the bundled student and teacher anew
 SMOLLM2 := data/results/smollm2
 results: $(ENVIRONMENT)  ## Tables, figures and verdicts of the recorded runs, and README's first table
 	$(BIN)/scope-lab results countdown
+	$(BIN)/scope-lab results smollm2
 	$(BIN)/scope-lab compare $(SMOLLM2)-student.json $(SMOLLM2)-teacher.json > $(SMOLLM2)-teacher.txt
-	$(BIN)/scope-lab compare data/runs/smollm2-scope-seed0/evaluations/step-000000.json \
-	  data/runs/smollm2-scope-seed0 data/runs/smollm2-opd-seed0 > $(SMOLLM2)-training.txt
 	$(BIN)/python tests/test_readme.py
 
 page: $(ENVIRONMENT)  ## Write the τ explorer as one HTML file that needs neither kernel nor network

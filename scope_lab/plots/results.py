@@ -186,7 +186,7 @@ def claim_figures(
         found[str(claim)] = figure, alt_forest(*drawn)
     ends = [run.ends for run in runs]
     compared = at_other_taus(ends)
-    if len(compared):
+    if len(compared) and "C4" in {*judged.claim}:
         found["C4"] = plot_taus(compared), alt_taus(compared)
     six = [run for run in runs if run.variant in SIX]
     if six:
