@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +37,8 @@ from .redaction import without_secrets
 
 Weights = dict[str, torch.Tensor] | None
 
-# Settings that may differ when a run goes on: they do not change what a step computes.
+# Settings that may differ when a run goes on: a step computes the same, on another device or in other batches of
+# sequences up to rounding, in a log-prob's sixth digit.
 FREE = {
     "out", "steps", "checkpoint_every", "keep_checkpoints", "trackers", "eval_every", "device", "sequences_per_batch",
     "teacher_servers", "teacher_timeout", "teacher_concurrency", "teacher_failure_limit",
@@ -299,19 +301,24 @@ def save_model(model, tokenizer, folder: Path, weights: Weights = None) -> None:
 
 
 def load_weights(model, folder: Path) -> None:
-    """Weights of a checkpoint into a model that has its shape already; adapters into an adapter."""
+    """Weights of a checkpoint into a model that has its shape already; adapters into an adapter.
+
+    Raises InputError where the checkpoint's weights are not those of the model, each of them.
+    """
     from safetensors.torch import load_file
 
     if hasattr(model, "peft_config"):
-        from peft import set_peft_model_state_dict
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
-        return
-    shards = sorted(folder.glob("model*.safetensors"))
-    state = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    tied = set(getattr(model, "_tied_weights_keys", None) or ())  # stored once, so absent under their second name
-    if unexpected or not set(missing) <= tied:
-        raise InputError(
-            f"checkpoint {folder}: weights do not fit the model ({sorted({*missing, *unexpected} - tied)[:3]})"
-        )
+        state = load_file(folder / "adapter_model.safetensors")
+        differ = state.keys() ^ get_peft_model_state_dict(model, save_embedding_layers=False).keys()
+        load = partial(set_peft_model_state_dict, model)
+    else:
+        shards = sorted(folder.glob("model*.safetensors"))
+        state = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
+        tied = set(getattr(model, "_tied_weights_keys", None) or ())  # stored once, so absent under their second name
+        differ = (state.keys() ^ model.state_dict().keys()) - tied
+        load = partial(model.load_state_dict, strict=False)
+    if differ:
+        raise InputError(f"checkpoint {folder}: weights do not fit the model ({', '.join(sorted(differ)[:3])})")
+    load(state)

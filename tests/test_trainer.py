@@ -6,15 +6,16 @@ import json
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from scope_lab import ScopeConfig, ScopeTrainer, load_task
+from scope_lab.checkpoint import load_weights, save_model
 from scope_lab.config import build_config
 from scope_lab.errors import InputError
 from scope_lab.methods import METHODS
 from scope_lab.metrics import metric_names
-from scope_lab.models import Pair, load_pair
+from scope_lab.models import Pair, load_pair, with_adapter
 from scope_lab.tasks import Problem, Verdict, Verification
 from scope_lab.teachers import LocalTeacher
 
@@ -229,6 +230,20 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(changes, tmp_pat
     name = "adapter_model.safetensors" if "lora_rank" in changes else "model.safetensors"
     ours, theirs = (load_file(tmp_path / run / "model" / name) for run in ("cut", "whole"))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_checkpoint_of_other_weights_than_the_models_is_refused(rank, pair, tmp_path):
+    model = copy.deepcopy(pair.student)
+    model = with_adapter(model, rank, 8) if rank else model
+    save_model(model, pair.tokenizer, tmp_path)
+    (file,) = tmp_path.glob("*model.safetensors")
+    load_weights(model, tmp_path)
+    state = load_file(file)
+    for wrong in (dict(list(state.items())[:2]), {**state, "other": torch.zeros(1)}):
+        save_file(wrong, file)
+        with pytest.raises(InputError, match=r"weights do not fit the model \(.+\)"):
+            load_weights(model, tmp_path)
 
 
 def test_gradient_checkpointing_and_micro_batches_change_no_number(pair):
