@@ -48,30 +48,36 @@ def with_objects(config: ScopeConfig, task: Task | None, teacher: Teacher | None
     return replace(config, **names)
 
 
-def load_models(config: ScopeConfig, pair: Pair | None, teacher: Teacher | None, device: str, bf16: bool) -> RunModels:
+def load_models(
+    config: ScopeConfig, pair: Pair | None, teacher: Teacher | None, device: str, bf16: bool, will_shard: bool = False
+) -> RunModels:
     """What a run's settings name; `pair` and `teacher` stand in for theirs.
 
-    bf16  whether arithmetic is bfloat16: then a teacher, and the base of an adapter, are kept in it
+    bf16        whether arithmetic is bfloat16: then a teacher, and the base of an adapter, are kept in it
+    will_shard  the student stays on the CPU until each device gets its shard of it
     Raises InputError for models that cannot be had or do not fit together.
     """
     torch.manual_seed(config.seed)  # for adapters, the only random weights
     teacher = teacher or teacher_behind_servers(config)
     shared = adapter_of_the_same_base(config) if pair is None and teacher is None else None
-    pair = pair or load_pair(
-        config.pair,
-        student=config.student,
-        teacher=config.teacher,
-        device=device,
-        dtype="bfloat16" if bf16 and config.lora_rank else "float32",  # a base that does not train needs no more
-        teacher_dtype="bfloat16" if bf16 else "float32",
-        allow_mismatch=config.allow_mismatch,
-        with_teacher=teacher is None and config.spec.needs_teacher and not shared,
-    )
+    if pair is None:
+        pair = load_pair(
+            config.pair,
+            student=config.student,
+            teacher=config.teacher,
+            device="cpu" if will_shard else device,
+            dtype="bfloat16" if bf16 and config.lora_rank else "float32",  # a base that does not train needs no more
+            teacher_dtype="bfloat16" if bf16 else "float32",
+            allow_mismatch=config.allow_mismatch,
+            with_teacher=teacher is None and config.spec.needs_teacher and not shared,
+        )
+        if pair.teacher is not None:
+            pair.teacher.to(device)
     if isinstance(teacher, ServerTeacher):
         teacher.check(pair.tokenizer, config.allow_mismatch)
     student = pair.student
     switch_off_dropout(student)
-    reference = copy.deepcopy(student) if config.kl_coef else None
+    reference = copy.deepcopy(student).to(device) if config.kl_coef else None
     if config.lora_rank:
         student = with_adapter(student, config.lora_rank, config.lora_alpha)
     if shared:

@@ -1,7 +1,9 @@
 """The student under accelerate: one copy on every rank (DDP) or shards of it (FSDP2), and what differs for a trainer.
 
-FSDP2 shards float32 weights, gradients and AdamW's moments: 16 bytes a parameter over all ranks. To sample, every rank
-holds the weights whole in the precision it computes in, 2 bytes a parameter, so a student must fit one device that far.
+FSDP2 shards float32 weights, gradients and AdamW's moments: 16 bytes a parameter over all ranks. To sample and to learn
+every rank has the weights whole in the precision it computes in, 2 bytes a parameter in bfloat16, so a student must fit
+one device that far. Each process reads the float32 student, and the moments of a run that goes on, into memory of the
+CPU, and moves its shard to its device. A checkpoint is gathered tensor by tensor, and kept by the main rank alone.
 """
 
 import os
@@ -92,27 +94,33 @@ def exchange_at(last: bool, model) -> AbstractContextManager:
     return model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext()
 
 
-def whole_weights(model) -> dict[str, Tensor] | None:
-    """A sharded model's weights under their names, on the CPU; None of one that is not. All ranks call it."""
+def whole_weights(model, kept: bool) -> dict[str, Tensor] | None:
+    """A sharded model's weights under their names, on the CPU; None of one that is not, and on ranks that keep none.
+
+    All ranks call it.
+    """
     if not _shards(model):
         return None
     gathered: dict[int, Tensor] = {}  # a weight of two names once, so that it is saved once
     found = {}
     for name, x in model.state_dict(keep_vars=True).items():
         if id(x) not in gathered:
-            gathered[id(x)] = _whole(x.detach())
+            gathered[id(x)] = _whole(x.detach(), kept)
         found[name] = gathered[id(x)]
-    return found
+    return found if kept else None
 
 
-def whole_optimizer_state(optimizer) -> dict:
-    """`optimizer.state_dict()` as of one process: it may go on in any number of them. All ranks call it."""
+def whole_optimizer_state(optimizer, kept: bool) -> dict:
+    """`optimizer.state_dict()` as of one process: it may go on in any number of them. Empty on ranks that keep none.
+
+    All ranks call it.
+    """
     state = optimizer.state_dict()
     state["state"] = {
-        i: {name: _whole(x) if isinstance(x, Tensor) else x for name, x in of.items()}
+        i: {name: _whole(x, kept) if isinstance(x, Tensor) else x for name, x in of.items()}
         for i, of in state["state"].items()
     }
-    return state
+    return state if kept else {}
 
 
 def _load_sharded(optimizer, state: dict) -> None:
@@ -129,5 +137,6 @@ def _load_sharded(optimizer, state: dict) -> None:
     optimizer.load_state_dict({**state, "state": sharded})
 
 
-def _whole(x: Tensor) -> Tensor:
-    return (x.full_tensor() if isinstance(x, DTensor) else x).cpu()
+def _whole(x: Tensor, kept: bool) -> Tensor:
+    x = x.full_tensor() if isinstance(x, DTensor) else x  # all ranks exchange their shards
+    return x.cpu() if kept else x.new_empty(0)

@@ -104,7 +104,8 @@ class ScopeTrainer:
         """
         config = self.config
         self.task = with_verifier(task or load_task(config.task or ""), config.verifier, config.verifier_threshold)
-        self.pair, student, self.teacher, self.reference, optimizer = load_models(config, pair, teacher, device, bf16)
+        models = load_models(config, pair, teacher, device, bf16, self.accelerator.is_fsdp2)
+        self.pair, student, self.teacher, self.reference, optimizer = models
         self.tokenizer = self.pair.tokenizer
         self.pipeline = Pipeline(
             Verifier(self.task),
@@ -166,7 +167,7 @@ class ScopeTrainer:
                     self.save_checkpoint()
         self.pipeline.verifier.close()
         if self.folder:
-            weights = whole_weights(self.student) if self.step == config.steps else None
+            weights = whole_weights(self.student, self.ranks.is_main) if self.step == config.steps else None
             with self.ranks.same_fate():
                 if self.ranks.is_main and self.step == config.steps:
                     self.folder.save_trained(self.unwrapped, self.tokenizer, weights)
@@ -362,7 +363,8 @@ class ScopeTrainer:
     def save_checkpoint(self) -> None:
         if not self.folder:
             return
-        weights, optimizer_state = whole_weights(self.student), whole_optimizer_state(self.optimizer)
+        is_main = self.ranks.is_main
+        weights, optimizer_state = whole_weights(self.student, is_main), whole_optimizer_state(self.optimizer, is_main)
         with self.ranks.same_fate():
             if self.ranks.is_main:
                 keep = self.config.keep_checkpoints

@@ -14,6 +14,7 @@ from scope_lab import ScopeTrainer
 from scope_lab.config import build_config
 from scope_lab.errors import InputError
 from scope_lab.models import Pair, load_pair
+from scope_lab.sharding import whole_optimizer_state
 
 SMALL = {
     "pair": "countdown", "steps": 3, "prompts_per_step": 5, "rollouts_per_prompt": 4, "tokens_per_microbatch": 200,
@@ -65,6 +66,7 @@ def run(pair: Pair, changes: dict, resume: bool = False) -> dict:
         "evaluations": {step: vars(e) for step, e in getattr(trainer, "evaluations", {}).items()},
         "sharded": any(hasattr(p, "full_tensor") for p in trainer.student.parameters()),
         "processes": trainer.ranks.size,
+        "state": whole_optimizer_state(trainer.optimizer, trainer.ranks.is_main),
     }
 
 

@@ -97,6 +97,13 @@ def test_fsdp2_holds_shards_and_ddp_does_not(found):
         assert {rank["scope"]["sharded"] for rank in found[way]} == {way == "fsdp2"}
 
 
+def test_the_main_process_alone_keeps_what_is_saved(found, two):
+    (one,), (main, other) = found["one"], two
+    for i, entries in one["scope"]["state"]["state"].items():
+        assert all((main["scope"]["state"]["state"][i][name] - x).abs().max() <= 1e-6 for name, x in entries.items())
+    assert other["scope"]["state"] == {}
+
+
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(two):
     for rank in two:
         whole, resumed = rank["scope"], rank["resumed"]
