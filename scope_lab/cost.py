@@ -86,7 +86,8 @@ class Setup:
     """Who trains on what.
 
     lora_rank    0 trains all weights
-    mixed        float32 weights, bfloat16 arithmetic (accelerate's bf16); else float32 throughout
+    mixed        bfloat16 arithmetic (accelerate's bf16) on float32 weights; weights that do not train are bfloat16 too.
+                 Else float32 throughout
     devices      like this one that train together, prompts dealt out among them; from two on FSDP2 shards the student
     teacher_at   "here" (a copy on each of them), "adapter" (on the student's own base) or "elsewhere": on
                  teacher_devices more devices like this one, which serve it
@@ -135,16 +136,14 @@ class Setup:
 
     @property
     def weight_traffic(self) -> int:
-        """Bytes moved for a weight in each decoding step: 4 in float32; 2 where autocast keeps a bfloat16 copy of the
-        weights that train; 8 for a frozen base, which it casts anew each time (reads 4, writes 2, reads 2)."""
-        return 2 if self.engine == "vllm" else 4 if not self.mixed else 8 if self.lora_rank else 2
+        """Bytes moved for a weight in each decoding step: 4 in float32, else 2: vLLM's, a frozen base's, or those of
+        autocast's copy of weights that train."""
+        return 2 if self.mixed or self.engine == "vllm" else 4
 
     @property
-    def cache_traffic(self) -> int:
-        """Bytes moved for a number in the KV cache in each decoding step. `transformers` keeps float32 (rotary
-        embeddings are, under autocast too), writes the cache anew when it grows (reads 4, writes 4), and reads it: 4,
-        or, where autocast casts it, 4 + 2 + 2. vLLM reads 2 in place."""
-        return 2 if self.engine == "vllm" else 16 if self.mixed else 12
+    def base_bytes(self) -> int:
+        """Of a weight of the student: 4, or 2 of an adapter's base, which does not train."""
+        return 2 if self.mixed and self.lora_rank else 4
 
 
 def step_seconds(setup: Setup, work: Work) -> dict[str, float]:
@@ -195,7 +194,7 @@ def generation_seconds(setup: Setup, work: Work) -> float:
     decode   max(FLOP / (utilisation · peak FLOP/s), bytes / (utilisation · bandwidth)) + idle, where
              steps = batches · longest response
              FLOP  = of every response token, read alone
-             bytes = steps · weights · weight_traffic + Σ over tokens of the cache before it · cache_traffic
+             bytes = steps · weights · weight_traffic + Σ over tokens of the cache before it · `cache_traffic`
              idle  = steps · layers · layer_seconds (none for vLLM, which replays recorded launches)
 
     Rows leave the batch as they end; weights are read at every step all the same.
@@ -205,7 +204,7 @@ def generation_seconds(setup: Setup, work: Work) -> float:
     steps = generation_batches(setup, work) * work.longest
     pairs, written = work.rollouts * attended_pairs(prompt, prompt + response), work.rollouts * response
     weights = steps * (model.active + model.head) * setup.weight_traffic
-    moved = weights + pairs * cache_size(model) * setup.cache_traffic
+    moved = weights + pairs * cache_size(model) * cache_traffic(setup, work)
     rate = UTILISATION["prefill"] * device.flops
     prefill = work.prompts * model.forward_flops(prompt, attended_pairs(0, prompt), 0) / rate
     busy = max(model.forward_flops(written, pairs, written) / rate, moved / (UTILISATION["decode"] * device.bandwidth))
@@ -220,6 +219,22 @@ def generation_batches(setup: Setup, work: Work) -> int:
 def sampler(setup: Setup, work: Work) -> Architecture:
     """Who writes the responses: the student; kd's are the teacher's."""
     return needed_teacher(setup) if METHODS[work.method].baseline == "kd" else setup.student
+
+
+def cache_bytes(setup: Setup, work: Work) -> int:
+    """Of a number in the cache of `transformers`: 4 (rotary embeddings are float32 under autocast too), 2 where the
+    sampler's weights are bfloat16: an adapter's base, or kd's teacher."""
+    frozen = setup.lora_rank or METHODS[work.method].baseline == "kd"
+    return 2 if setup.mixed and frozen else 4
+
+
+def cache_traffic(setup: Setup, work: Work) -> int:
+    """Bytes moved for a number in the KV cache in each decoding step: 3 · cache_bytes, as `transformers` writes it anew
+    when it grows and then reads it; where autocast casts float32, 4 more. vLLM reads 2 in place."""
+    if setup.engine == "vllm":
+        return 2
+    size = cache_bytes(setup, work)
+    return 3 * size + (4 if setup.mixed and size == 4 else 0)
 
 
 def scoring_seconds(setup: Setup, work: Work) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .architectures import Architecture
-from .cost import Setup, Work, cache_size, sampler
+from .cost import Setup, Work, cache_bytes, cache_size, sampler
 from .vocabulary import LOGITS_AT_A_TIME
 
 # Kept free for the CUDA context, temporary tensors and fragmentation.
@@ -48,39 +48,40 @@ def logits_bytes(model: Architecture, kind: str, tokens: float) -> float:
 def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
     """Bytes by part, of the moments when most is held: "generation", "update" and, of several devices, "exchange".
 
-    always      student weights 4 N; optimizer state 8 · trained parameters (AdamW's two moments); teacher weights, if
-                "here", 2 N_T (mixed) or 4 N_T; a reference copy 4 N
-    generation  KV cache, 4 bytes a number (`cost.cache_size`), of `sequences_per_batch` rows, all of prompt + longest
-                response; logits of one token a row
+    always      student weights, and a reference copy, 4 N each (mixed and an adapter's base: 2 N); optimizer state
+                8 · trained parameters (AdamW's two moments); teacher weights, if "here", 2 N_T (mixed) or 4 N_T
+    generation  KV cache, `cost.cache_bytes` a number (`cost.cache_size`), of `sequences_per_batch` rows, all of
+                prompt + longest response; logits of one token a row
     update      gradients 4 · trained parameters; activations of a micro-batch (`activation_bytes`) and their gradients
                 (`passing_bytes`); a chunk of logits (`logits_bytes`)
     vLLM        always holds `engine_memory` of the device, with its cache and its copy of the weights
-    mixed       also autocast's bfloat16 copies: 2 bytes a weight that a token is multiplied with, of one layer at a
-                time where the weights are frozen and no graph holds them
+    mixed       where all weights train also autocast's bfloat16 copies: 2 bytes a weight that a token is multiplied by
     devices     N > 1 (FSDP2) hold 1/N each of student weights, optimizer state and gradients, and instead of autocast's
                 copies all weights whole in the precision of the arithmetic, 2 bytes (float32: 4) each
     exchange    when the backward pass is over and gradients are added up over devices, they are whole in that precision
                 and once more as float32
     """
     student, work, n = setup.student, setup.share(work), setup.devices
-    base = {"student weights": 4.0 * student.parameters / n, "optimizer state": 8.0 * setup.trainable / n}
+    weights = float(setup.base_bytes * student.parameters)
+    base = {"student weights": weights / n, "optimizer state": 8.0 * setup.trainable / n}
     if setup.lora_rank:
         base["student weights"] += 4 * setup.trainable / n
     computed_in = 2.0 if setup.mixed else 4.0
     if n > 1:
         base["whole weights"] = computed_in * student.parameters
     if setup.reference:
-        base["reference weights"] = 4.0 * student.parameters
+        base["reference weights"] = weights
     if setup.teacher and setup.teacher_at == "here":
         base["teacher weights"] = computed_in * setup.teacher.parameters
     if setup.engine == "vllm":
         base["vLLM"] = setup.engine_memory * setup.device.memory
     longest = work.prompt_tokens + work.longest
+    copies = 2.0 * (student.active + student.head) if setup.mixed and n == 1 and not setup.lora_rank else 0.0
     rows, writer = min(setup.sequences_per_batch, work.rollouts), sampler(setup, work)
     generation = {
-        "KV cache": 4.0 * rows * longest * cache_size(writer),
+        "KV cache": float(cache_bytes(setup, work)) * rows * longest * cache_size(writer),
         "logits": 16.0 * rows * writer.vocabulary,
-        "bfloat16 copies": _copies(setup, graph=False),
+        "bfloat16 copies": copies,
     }
     if setup.engine == "vllm":
         generation = {}
@@ -93,20 +94,12 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
         "gradients": gradients,
         "activations": activation_bytes(setup, tokens, min(longest, tokens)) + passing_bytes(setup, tokens),
         "logits": logits_bytes(student, setup.device.kind, tokens),
-        "bfloat16 copies": _copies(setup, graph=not setup.gradient_checkpointing),
+        "bfloat16 copies": copies,
     }
     moments = {"generation": {**base, **generation}, "update": {**base, **update}}
     if n > 1:
         moments["exchange"] = {**base, "gradients": gradients, "whole gradients": (computed_in + 4) * setup.trainable}
     return {moment: {part: size for part, size in parts.items() if size} for moment, parts in moments.items()}
-
-
-def _copies(setup: Setup, graph: bool) -> float:
-    if not setup.mixed or setup.devices > 1:
-        return 0.0
-    if setup.lora_rank and not graph:
-        return 2.0 * setup.student.active / setup.student.layers
-    return 2.0 * (setup.student.active + setup.student.head)
 
 
 def peak(parts: dict[str, dict[str, float]]) -> tuple[str, float]:
