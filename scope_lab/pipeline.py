@@ -9,7 +9,6 @@ last bit; any other order changes what a forward pass rounds.
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,13 +17,11 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor
 
-from .errors import RunStopped, counted
 from .methods import Method
 from .rollouts import Rollouts
 from .tasks import Verdict, Verification
 from .tasks.verification import Verifier
 from .teachers import Teacher
-from .teachers.limit import FEWEST
 
 
 def asks_teacher(method: Method, verdict: Verdict) -> bool:
@@ -45,30 +42,6 @@ def usable_rollouts(method: Method, rollouts: Rollouts) -> Tensor:
     """
     failed_B = asked_of_teacher(method, rollouts) & (rollouts.mask_BT & ~rollouts.teacher_logp_BT.isfinite()).any(-1)
     return (rollouts.known_B | (not method.reads_verdicts)) & ~failed_B
-
-
-def verdicts_given(rollouts: Rollouts) -> Counter[str]:
-    """Of the rollouts that ended, which are what the verifier saw: how many have no verdict by reason, "" for one."""
-    judged = zip(rollouts.verifications, rollouts.finish_reason, strict=True)
-    return Counter(v.reason if v.verdict == Verdict.UNKNOWN else "" for v, end in judged if end != "length")
-
-
-class VerdictLimit:
-    """Stops a run whose verifier is broken: where it says nothing, nothing is learned, and every score is 0.
-
-    task  its name, which names the verifier too
-    """
-
-    def __init__(self, task: str):
-        self.task = task
-        self.silent: Counter[str] = Counter()
-
-    def count(self, given: Counter[str]) -> None:
-        """One step's `verdicts_given`. Raises RunStopped where none of the last rollouts, 30 at least, got one."""
-        self.silent = Counter() if given[""] else self.silent + given
-        if self.silent.total() >= FEWEST:
-            n, reasons = self.silent.total(), counted(self.silent)
-            raise RunStopped(f"verifier: {self.task} gave a verdict on none of {n} rollouts ({reasons}), accepted some")
 
 
 class Pipeline:

@@ -23,11 +23,12 @@ from .engines.choice import engine_of
 from .errors import InputError, RunStopped
 from .evaluation import Evaluation
 from .hardware import pick_device
+from .limits import FailureLimit, VerdictLimit, check_updates, verdicts_given
 from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
 from .models import Pair
 from .objective import Coefficients, rollout_coefficients
-from .pipeline import Pipeline, Step, VerdictLimit, asked_of_teacher, usable_rollouts, verdicts_given
+from .pipeline import Pipeline, Step, asked_of_teacher, usable_rollouts
 from .problems import RunProblems
 from .rollouts import Rollouts, Sampling
 from .run_models import load_models, with_objects
@@ -36,7 +37,6 @@ from .tasks import Problem, Task, load_task
 from .tasks.own import with_verifier
 from .tasks.verification import Verifier
 from .teachers import LocalTeacher, Teacher
-from .teachers.limit import FailureLimit
 from .update import Batch, update_policy
 
 
@@ -159,7 +159,8 @@ class ScopeTrainer:
                 self.accelerator.log({k: v for k, v in metrics.items() if v is not None}, step=self.step)
                 bar.update()
                 bar.set_postfix(self._in_words(metrics), refresh=False)
-                self._stop_where_nothing_is_learned()
+                with self._saved_where_it_stops():
+                    check_updates(self.history, config.skipped_limit, config.out)
                 last = self.step == config.steps
                 if last or (config.eval_every and self.step % config.eval_every == 0):
                     self.evaluate_now()
@@ -378,7 +379,7 @@ class ScopeTrainer:
 
     @contextmanager
     def _saved_where_it_stops(self) -> Iterator[None]:
-        """A RunStopped within it, before a step's update, leaves a checkpoint. Every rank enters it, and stops."""
+        """A RunStopped within it, before a step's update or after it, leaves a checkpoint. Every rank enters it."""
         try:
             yield
         except RunStopped as stop:
@@ -387,15 +388,6 @@ class ScopeTrainer:
             saved = f"; {path} is saved at step {self.step}, --resume goes on from there" if path else ""
             with self.ranks.same_fate():
                 raise RunStopped(f"{stop}{saved}") from None
-
-    def _stop_where_nothing_is_learned(self) -> None:
-        """RunStopped, with a checkpoint, after `skipped_limit` steps in a row whose update was left out."""
-        limit = self.config.skipped_limit
-        if len(self.history) >= limit and all(metrics["skipped_updates"] for metrics in self.history[-limit:]):
-            self.save_checkpoint()
-            where = f"; {self.folder.path}/skipped holds batches, `scope-lab inspect` reads them" if self.folder else ""
-            with self.ranks.same_fate():
-                raise RunStopped(f"skipped_limit: loss or gradient was not finite in {limit} steps in a row{where}")
 
     def _step_seed(self) -> int:
         return (self.config.seed * 1_000_003 + self.step) % 2**31

@@ -13,10 +13,11 @@ from scope_lab import ScopeTrainer, load_task
 from scope_lab.config import build_config
 from scope_lab.engines.transformers import sample
 from scope_lab.errors import RunStopped
+from scope_lab.limits import VerdictLimit, verdicts_given
 from scope_lab.loop import Stopwatch
 from scope_lab.methods import METHODS
 from scope_lab.models import Pair, load_pair
-from scope_lab.pipeline import Pipeline, VerdictLimit, asked_of_teacher, verdicts_given
+from scope_lab.pipeline import Pipeline, asked_of_teacher
 from scope_lab.rollouts import Sampling
 from scope_lab.tasks import Verdict, Verification
 from scope_lab.tasks.verification import Verifier
