@@ -1,10 +1,12 @@
 """Every setting of a training run: a plain dataclass, read from YAML recipes and command-line overrides."""
 
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from .models import PAIRS
 from .redaction import CREDENTIALS
 from .tasks import SPLITS
 from .tasks.base import ALL
+from .tasks.own import check_threshold
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -88,7 +91,7 @@ class ScopeConfig:
         None, "method", "what the sum over tokens is divided by", ("prompts", "rollouts", "tokens", "path-tokens")
     )
     mle_form: str | None = setting(None, "method", "-ratio or -log-prob on correct rollouts", ("ratio", "logp"))
-    clip: float | None = setting(None, "method", "PPO's clip of the ratio; inert at one update a batch")
+    clip: float | None = setting(None, "method", "PPO's clip of the ratio, with several updates a batch")
     kl_coef: float = setting(0.0, "method", "reverse KL to the starting student, as a second teacher on every token")
     truncated: str = setting("incorrect", "method", "verdict of a response without EOS", ("incorrect", "unknown"))
 
@@ -164,6 +167,7 @@ class ScopeConfig:
 
     def validate(self) -> "ScopeConfig":
         """Raises ValueError with one line: the setting, what was found, what is accepted. Returns itself."""
+        self._read_types()
         if self.eval_split == ALL:
             raise InputError(
                 f"eval_split: found all, which holds what is trained on; accepted {', '.join(SPLITS)}; a file of "
@@ -174,8 +178,8 @@ class ScopeConfig:
             if choices and value is not None and value not in choices:
                 hint = did_you_mean(value, choices)
                 raise InputError(f"{item.name}: found {shown(value)}, accepted {', '.join(choices)}{hint}")
-            if isinstance(value, float) and math.isnan(value):
-                raise InputError(f"{item.name}: found nan, accepted a number")
+            if isinstance(value, float) and not math.isfinite(value) and (item.name, value) != ("tau", math.inf):
+                raise InputError(f"{item.name}: found {value}, accepted a finite number")
             if isinstance(value, str) and CREDENTIALS.search(value):
                 # Settings are written into run folders, logs and trackers.
                 raise InputError(f"{item.name}: found credentials in an address; accepted one without")
@@ -193,19 +197,8 @@ class ScopeConfig:
         for name in ("top_p", "eval_top_p", "ess_fraction"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, accepted above 0 and at most 1")
-        for name in ("temperature", "learning_rate", "max_grad_norm", "weight_decay", "kl_coef"):
-            if math.isinf(getattr(self, name)):
-                raise InputError(f"{name}: found inf, accepted a finite number")
-        if not METHODS[self.method].weighted:
-            for name, idle in (("tau", 1.0), ("weight_scale", None), ("mle_form", None)):
-                if getattr(self, name) != idle:
-                    raise InputError(f"{name}: has no effect with method {self.method}; leave it out")
-        if self.verifier_threshold is not None and self.verifier is None:
-            raise InputError("verifier_threshold: has no effect without verifier; leave it out")
-        if self.ess_fraction != 0.5 and self.tau != "auto":
-            raise InputError("ess_fraction: has no effect without tau=auto; leave it out")
-        if self.lora_alpha != 32 and not self.lora_rank:
-            raise InputError("lora_alpha: has no effect without lora_rank; leave it out")
+        self._check_effects()
+        check_threshold(self.verifier, self.verifier_threshold)
         if self.schedule == "cosine" and self.warmup_steps >= self.steps:
             raise InputError(f"warmup_steps: found {self.warmup_steps}, accepted fewer than the {self.steps} steps")
         if self.out is not None and (not self.out.strip() or "\0" in self.out):
@@ -226,6 +219,37 @@ class ScopeConfig:
             raise InputError(f"trackers: found {', '.join(sorted(unknown))}, accepted {', '.join(sorted(known))}")
         return self
 
+    def _read_types(self) -> None:
+        """Paths as text, scalars of numpy as Python's. Raises InputError for a value of another type than the field's.
+
+        YAML and command lines are read by `read_value`, which also takes numbers that are written out.
+        """
+        for name, kinds in _types().items():
+            value = getattr(self, name)
+            if isinstance(value, os.PathLike):
+                value = os.fspath(value)
+            elif getattr(value, "shape", None) == ():
+                value = value.item()
+            if type(value) not in kinds and not (type(value) is int and float in kinds):
+                raise InputError(f"{name}: found {shown(value)}, accepted {_type_name(kinds)}")
+            setattr(self, name, value)
+
+    def _check_effects(self) -> None:
+        """Raises InputError for a setting that has been given and would do nothing."""
+        defaults = {item.name: item.default for item in fields(self)}
+        for idle, names, why in (
+            (not self.spec.weighted, ("tau", "weight_scale", "mle_form"), f"with method {self.method}"),
+            (not self.spec.reads_teacher, ("teacher_failure_limit",), f"with method {self.method}"),
+            (self.tau != "auto", ("ess_fraction",), "without tau=auto"),
+            (self.updates_per_batch == 1, ("clip",), "with one update a batch"),
+            (not self.teacher_servers, ("teacher_timeout", "teacher_concurrency"), "without teacher_servers"),
+            (not self.lora_rank, ("lora_alpha",), "without lora_rank"),
+            (self.engine != "vllm", ("engine_memory", "engine_gap_limit"), "without engine=vllm"),
+        ):
+            for name in names:
+                if idle and getattr(self, name) != defaults[name]:
+                    raise InputError(f"{name}: has no effect {why}; leave it out")
+
     def _check_teacher_servers(self) -> None:
         if not self.teacher_servers:
             return
@@ -236,9 +260,6 @@ class ScopeConfig:
 
     def _check_engine(self) -> None:
         if self.engine != "vllm":
-            for name, idle in (("engine_memory", 0.3), ("engine_gap_limit", 0.3)):
-                if getattr(self, name) != idle:
-                    raise InputError(f"{name}: has no effect without engine=vllm; leave it out")
             return
         if not 0 < self.engine_memory < 1:
             raise InputError(f"engine_memory: found {self.engine_memory}, accepted above 0 and below 1")
@@ -281,13 +302,18 @@ def split_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+@cache
+def _types() -> dict[str, tuple[type, ...]]:
+    """What a setting's value may be of, by its name; NoneType among them where it may be left out."""
+    hints = typing.get_type_hints(ScopeConfig).items()
+    return {name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,) for name, hint in hints}
+
+
 def read_value(name: str, value: Any) -> Any:
     """A setting's value from YAML or a command line in the type its field has. Raises ValueError naming the setting."""
-    hints = typing.get_type_hints(ScopeConfig)
-    if name not in hints:
-        raise InputError(f"unknown setting {shown(name)}{did_you_mean(name, hints)}")
-    annotation = hints[name]
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    if name not in _types():
+        raise InputError(f"unknown setting {shown(name)}{did_you_mean(name, _types())}")
+    options = _types()[name]
     if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
         if type(None) in options:
             return None

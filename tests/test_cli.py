@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scope_lab.cli import main
+from scope_lab.config import ScopeConfig, read_recipe
+from scope_lab.errors import InputError
 from scope_lab.models import DATA
 
 QUICK = [
@@ -71,6 +74,12 @@ MISTAKES = [
     (["--trackers", "trackio"], "trackers: trackio is not installed"),
     (["--learning_rat", "1"], "unrecognized arguments"),
     (["--device", "tpu"], "device: found 'tpu'"),
+    (["--logprob-temperature", "inf"], "logprob_temperature: found inf, accepted a finite number"),
+    (["--eval-temperature", "inf"], "eval_temperature: found inf, accepted a finite number"),
+    (["--clip", "inf", "--updates-per-batch", "2"], "clip: found inf, accepted a finite number"),
+    (["--clip", "0.2"], "clip: has no effect with one update a batch"),
+    (["--method", "psr", "--teacher-failure-limit", "0.5"], "teacher_failure_limit: has no effect with method psr"),
+    (["--teacher-timeout", "5"], "teacher_timeout: has no effect without teacher_servers"),
 ]
 
 
@@ -82,6 +91,31 @@ def test_a_wrong_setting_is_one_line_and_writes_nothing(arguments, message, caps
     assert code == 2 and out == ""
     assert message in err and err.count("\n") == 1 and err.startswith("scope-lab: ")
     assert [path.name for path in tmp_path.iterdir()] == ["marker"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("steps", "3", "steps: found '3', accepted a whole number"),
+        ("steps", 3.5, "steps: found 3.5, accepted a whole number"),
+        ("steps", True, "steps: found True, accepted a whole number"),
+        ("learning_rate", None, "learning_rate: found None, accepted a number"),
+        ("student", 7, "student: found 7, accepted text or none"),
+        ("gradient_checkpointing", "yes", "gradient_checkpointing: found 'yes', accepted true or false"),
+        ("clip", [0.2], "clip: found [0.2], accepted a number or none"),
+    ],
+)
+def test_a_value_of_another_type_is_named(name, value, message):
+    with pytest.raises(InputError) as caught:
+        ScopeConfig(pair="countdown", **{name: value}).validate()
+    assert str(caught.value) == message
+
+
+def test_paths_and_scalars_of_numpy_are_settings(tmp_path):
+    given = {"out": tmp_path / "run", "steps": np.int64(3), "learning_rate": np.float64(1e-4), "tau": 2}
+    ScopeConfig(pair="countdown", **given).validate().save(tmp_path / "config.yaml")
+    read = read_recipe(str(tmp_path / "config.yaml"))
+    assert (read["out"], read["steps"], read["learning_rate"], read["tau"]) == (str(tmp_path / "run"), 3, 1e-4, 2.0)
 
 
 def test_a_wrong_line_in_a_task_file_is_named(capsys, tmp_path):

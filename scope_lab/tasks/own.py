@@ -84,11 +84,13 @@ def _type_name(value: object) -> str:
 
 def with_verifier(task: Task, path: str | None, threshold: float | None = None) -> Task:
     """`task` as it is, or judged by a function of one's own where `path` names one."""
-    if path is None:
-        if threshold is not None:
-            raise InputError("verifier_threshold: has no effect without verifier; leave it out")
-        return task
-    return OwnVerifier(task, path, threshold)
+    check_threshold(path, threshold)
+    return task if path is None else OwnVerifier(task, path, threshold)
+
+
+def check_threshold(path: str | None, threshold: float | None) -> None:
+    if threshold is not None and path is None:
+        raise InputError("verifier_threshold: has no effect without verifier; leave it out")
 
 
 def load_function(path: str) -> Callable[[str, str, str], object]:
