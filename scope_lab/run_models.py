@@ -45,7 +45,7 @@ def with_objects(config: ScopeConfig, task: Task | None, teacher: Teacher | None
                 f"{', '.join(asked)}"
             )
         names[setting] = f"object:{found.name}"
-    return replace(config, **names)
+    return replace(config, **names) if names else config
 
 
 def load_models(

@@ -62,6 +62,8 @@ def _asked(variable: str) -> bool:
 def prepare(accelerator, model, optimizer):
     """Model and optimizer as they train. The model is then called as before, in as many passes on every rank."""
     state = optimizer.state_dict()
+    if accelerator.is_fsdp2:
+        optimizer.state.clear()  # else all of it would be moved to the device, before there are shards
     model, optimizer = accelerator.prepare(model, optimizer)
     if _shards(model):
         with torch.no_grad():  # the first call says which module is the root of all shards
