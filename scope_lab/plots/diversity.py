@@ -57,16 +57,22 @@ def draw_curve(ax, curve: Curve, look: tuple[str, str, str], band: bool = True) 
     return spread, line
 
 
+def legend_beside(figure: Figure, title: str) -> None:
+    """A legend that hides no curve, wherever those are."""
+    style = {"frameon": False, "fontsize": 10.5, "title": title, "title_fontsize": 10.5, "alignment": "left"}
+    figure.legend(loc="outside right upper", **style)
+
+
 def plot_pass_at_k(evaluations: list[Evaluation]) -> Figure:
     """Pass@k of evaluations on the same problems, means with 95 % bootstrap bands; the first is the baseline."""
     first = evaluations[0]
-    figure = new_figure(7.2, 4.2)
+    figure = new_figure(8.4, 4.0)
     ax = figure.subplots()
     for evaluation, look in zip(evaluations, looks(evaluations), strict=True):
         draw_curve(ax, pass_curve(evaluation), look)
     heading = f"{first.task}, {len(first.problem_ids)} {first.split} problems"
     pass_axes(ax, powers_of_two(first.n_samples), heading)
-    ax.legend(loc="upper left", frameon=False, fontsize=10.5, title="bands: 95 % interval over problems")
+    legend_beside(figure, "bands: 95 % interval\nover problems")
     return figure
 
 

@@ -16,7 +16,7 @@ from ..results import SIX, RecordedRun, curve_over_seeds
 from ..style import COLOURS, FAINT, INK, METHOD_COLOURS, METHOD_MARKERS, new_figure, tidy
 from ..verdicts import paper_comparisons
 from .ablations import alt_forest, plot_forest
-from .diversity import draw_curve, pass_axes
+from .diversity import draw_curve, legend_beside, pass_axes
 
 FORESTS = ("C1", "C2", "C3", "C7", "C8")
 
@@ -50,7 +50,7 @@ def by_method(runs: Sequence[FinishedRun]) -> dict[str, list[Evaluation]]:
 
 def plot_methods(runs: Sequence[FinishedRun]) -> Figure:
     """Pass@k of each method, means over its seeds with 95 % bands, beside the student before training."""
-    figure = new_figure(7.2, 4.6)
+    figure = new_figure(8.4, 4.2)
     ax = figure.subplots()
     before, methods = runs[0].before, by_method(runs)
     for method, evaluations in methods.items():
@@ -61,7 +61,7 @@ def plot_methods(runs: Sequence[FinishedRun]) -> Figure:
     seeds = len(methods[runs[0].method])
     heading = f"{before.task}, {len(before.problem_ids)} {before.split} problems; {n_seeds(seeds)} a method"
     pass_axes(ax, powers_of_two(before.n_samples), heading)
-    ax.legend(loc="upper left", frameon=False, fontsize=10, title=f"bands: 95 % interval over {luck(seeds)}")
+    legend_beside(figure, f"bands: 95 % interval\nover {luck(seeds)}")
     return figure
 
 
