@@ -58,8 +58,8 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
     mixed       where all weights train also autocast's bfloat16 copies: 2 bytes a weight that a token is multiplied by
     devices     N > 1 (FSDP2) hold 1/N each of student weights, optimizer state and gradients, and instead of autocast's
                 copies all weights whole in the precision of the arithmetic, 2 bytes (float32: 4) each
-    exchange    when the backward pass is over and gradients are added up over devices, they are whole in that precision
-                and once more as float32
+    exchange    when the backward pass is over and gradients are added up over devices, they, and no longer the weights,
+                are whole in that precision and once more as float32
     """
     student, work, n = setup.student, setup.share(work), setup.devices
     weights = float(setup.base_bytes * student.parameters)
@@ -67,8 +67,6 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
     if setup.lora_rank:
         base["student weights"] += 4 * setup.trainable / n
     computed_in = 2.0 if setup.mixed else 4.0
-    if n > 1:
-        base["whole weights"] = computed_in * student.parameters
     if setup.reference:
         base["reference weights"] = weights
     if setup.teacher and setup.teacher_at == "here":
@@ -96,7 +94,8 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
         "logits": logits_bytes(student, setup.device.kind, tokens),
         "bfloat16 copies": copies,
     }
-    moments = {"generation": {**base, **generation}, "update": {**base, **update}}
+    whole = {"whole weights": computed_in * student.parameters if n > 1 else 0.0}
+    moments = {"generation": {**base, **whole, **generation}, "update": {**base, **whole, **update}}
     if n > 1:
         moments["exchange"] = {**base, "gradients": gradients, "whole gradients": (computed_in + 4) * setup.trainable}
     return {moment: {part: size for part, size in parts.items() if size} for moment, parts in moments.items()}
