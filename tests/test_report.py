@@ -190,7 +190,7 @@ def test_figures_hold_what_was_recorded(runs, tmp_path):
     recorded = read_recorded(read_plan(PLAN, str(runs / PLAN)))
     figure = plots.plot_methods(headline_runs(runs))
     (ax,) = figure.axes
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["before training", "PSR", "GRPO", "KD", "OPD", "OPD, G = 1", "SCOPE"]
     lines = dict(zip(labels, ax.lines, strict=True))
     assert lines["OPD"].get_color() == lines["OPD, G = 1"].get_color() == METHOD_COLOURS["opd"]
