@@ -29,6 +29,8 @@ __all__ = [*_PUBLIC]
 def __getattr__(name: str):
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    if name in _PUBLIC.values():  # `scope_lab.objective`, as README's table names it
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

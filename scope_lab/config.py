@@ -70,7 +70,11 @@ def setting(default, section: str, help: str, choices: tuple | None = None):
 
 @dataclass
 class ScopeConfig:
-    """A training run. Defaults are the paper's (Tables 3, 4) where it names them; `validate` says what is accepted."""
+    """A training run. Defaults are the paper's (Tables 3, 4) where it names them; `validate` says what is accepted.
+
+    A `pair` here names two models and a task, no more; `from_recipe` also gives the settings that suit it, as
+    `scope-lab train --pair` does.
+    """
 
     pair: str | None = setting(None, "models", f"a named student and teacher: {', '.join(PAIRS)}")
     student: str | None = setting(None, "models", "student: bundled name, folder or hub id")
@@ -154,6 +158,11 @@ class ScopeConfig:
     checkpoint_every: int = setting(50, "output", "steps between checkpoints; 0: only at the end")
     keep_checkpoints: int = setting(2, "output", "newest checkpoints kept")
     trackers: str = setting("", "output", "comma-separated: tensorboard, wandb, trackio")
+
+    @classmethod
+    def from_recipe(cls, recipe: str | None = None, **settings) -> "ScopeConfig":
+        """The settings of `scope-lab train --recipe RECIPE --SETTING VALUE …`: see `build_config`."""
+        return build_config(recipe, settings)
 
     @property
     def spec(self) -> Method:
@@ -330,8 +339,8 @@ def read_value(name: str, value: Any) -> Any:
                 continue
             if kind is float or number.is_integer():
                 return kind(number)
-        elif kind is str and isinstance(value, str):
-            return value
+        elif kind is str and isinstance(value, str | os.PathLike):
+            return os.fspath(value)
     raise InputError(f"{name}: found {shown(value)}, accepted {_type_name(options)}")
 
 
@@ -393,7 +402,10 @@ def _open_recipe(name: str) -> tuple[Path, Mapping]:
 
 
 def build_config(recipe: str | None, overrides: Mapping[str, Any]) -> ScopeConfig:
-    """Defaults, then the pair's own recipe (recipes/PAIR.yaml), then `recipe`, then overrides; validated."""
+    """Defaults, then the pair's own recipe (recipes/PAIR.yaml), then `recipe`, then overrides; validated.
+
+    recipe  a YAML file, or a recipe of the package by name. Raises InputError, as `ScopeConfig.validate` does.
+    """
     chosen = read_recipe(recipe) if recipe else {}
     overrides = {name: read_value(name, value) for name, value in overrides.items()}
     pair = overrides.get("pair", chosen.get("pair"))

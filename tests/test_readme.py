@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import scope_lab
 from scope_lab.bench_table import bench_text
 from scope_lab.cli import build_parser
 from scope_lab.config import build_config
@@ -71,6 +72,23 @@ def test_minutes_and_seconds_are_those_of_the_recordings():
     results = json.loads((ROOT / "data" / "bench" / "trl.json").read_text())["results"]
     scope = {r["precision"]: r["contenders"]["scope"]["seconds"] for r in results if r["pair"] == "smollm2"}
     assert f"takes {scope['bf16']:.1f} s instead of {scope['fp32']:.1f} s" in said
+
+
+def test_the_python_example_runs_as_it_stands(tmp_path, monkeypatch):
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(example, found)
+    assert found["config"].prompts_per_step == 32  # of the pair's recipe, as on the command line
+    assert (tmp_path / "runs/sums/model").is_dir()
+
+
+def test_names_of_the_package_are_there_once_it_is_imported(monkeypatch):
+    names = set(re.findall(r"`(scope_lab(?:\.\w+)+)", README.read_text()))
+    assert "scope_lab.objective.rollout_coefficients" in names
+    for name in names:
+        monkeypatch.delitem(vars(scope_lab), name.split(".")[1], raising=False)  # what other tests have imported
+        assert eval(name) is not None
 
 
 def test_make_targets_exist():
