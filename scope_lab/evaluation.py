@@ -88,6 +88,9 @@ def drawn_shares(rng: np.random.Generator, size: int, n_resamples: int) -> np.nd
     return rng.multinomial(size, np.full(size, 1 / size), size=n_resamples) / size
 
 
+SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")  # an evaluation's settings
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What sampling n responses for each problem of a set gave; one entry a problem in every list.
@@ -133,13 +136,7 @@ class Evaluation:
             distinct.append(len(set(right)))
             shares = np.array(list(Counter(verifications[i].answer for i in rows).values())) / len(rows)
             entropies.append(float(-(shares * np.log(shares)).sum()))
-        settings = {
-            "temperature": rollouts.sampling.temperature,
-            "top_p": rollouts.sampling.top_p,
-            "top_k": rollouts.sampling.top_k,
-            "max_new_tokens": rollouts.sampling.max_new_tokens,
-            "seed": rollouts.sampling.seed,
-        }
+        settings = {name: getattr(rollouts.sampling, name) for name in SAMPLING}
         return cls(
             label=label,
             task=rollouts.task,
@@ -199,6 +196,8 @@ class Evaluation:
             isinstance(x, str) for x in (self.label, self.task, self.split)
         ):
             raise ValueError("settings: accepted a mapping; label, task and split: text")
+        if missing := set(SAMPLING) - set(self.settings):
+            raise ValueError(f"settings: missing {', '.join(sorted(missing))}")
 
     @classmethod
     def load(cls, path: str | Path) -> "Evaluation":
@@ -221,10 +220,11 @@ def compare(before: Evaluation, after: Evaluation) -> pd.DataFrame:
 
     Raises ValueError where they share no problem or differ in task, number of samples or sampling.
     """
+    sampling = dict.fromkeys([*before.settings, *after.settings])
     for name, a, b in (
         ("task", before.task, after.task),
         ("n_samples", before.n_samples, after.n_samples),
-        *((name, before.settings[name], after.settings[name]) for name in before.settings if name != "seed"),
+        *((name, before.settings.get(name), after.settings.get(name)) for name in sampling if name != "seed"),
     ):
         if a != b:
             raise InputError(f"compare: {name} is {a} in {before.label}, {b} in {after.label}; accepted the same")

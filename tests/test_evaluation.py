@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scope_lab import avg_at_k, pass_at_k
+from scope_lab.errors import InputError
 from scope_lab.evaluation import (
     Evaluation,
     bootstrap_interval,
@@ -258,6 +259,16 @@ def test_comparison_pairs_problems_by_id_and_leaves_the_others_out():
 def test_evaluations_that_cannot_be_compared_are_refused(changes, name):
     with pytest.raises(ValueError, match=name):
         compare(evaluation_of([1, 2, 3]), evaluation_of([1, 2, 3], "after", **changes))
+
+
+def test_what_only_one_of_two_says_of_its_sampling_makes_them_differ(tmp_path):
+    whole, bare = evaluation_of([1, 2, 3]), evaluation_of([1, 2, 3], "after", settings={})
+    for pair in ((whole, bare), (bare, whole)):
+        with pytest.raises(InputError, match="compare: temperature is"):
+            compare(*pair)
+    bare.save(tmp_path / "bare.json")
+    with pytest.raises(InputError, match=r"bare\.json .*missing max_new_tokens, seed, temperature, top_k"):
+        Evaluation.load(tmp_path / "bare.json")
 
 
 def test_seeds_may_differ_in_a_comparison():
