@@ -129,7 +129,8 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
     student = setup.student
     check_context(work.prompt_tokens, work.longest, student.context, f"the context of {student.name}")
     trains = f"a LoRA adapter of rank {setup.lora_rank} trains" if setup.lora_rank else "all weights train"
-    several, sent = setup.devices > 1, setup.devices > 1 or setup.teacher_at == "elsewhere"
+    several = setup.devices > 1
+    sent = several or (setup.teacher and setup.teacher_at == "elsewhere")
     shards = f", in shards on {setup.devices} devices (FSDP2)" if several else ", on one device, unsharded"
     place = {
         "here": "a copy on each of them" if several else "on the same device",
