@@ -96,7 +96,9 @@ class Undecided:
 def trained(pair, way: str, teacher=None, task=None, steps=2, **settings):
     """A trainer after some steps, with every gradient that its updates clipped."""
     small = {"pair": "countdown", "prompts_per_step": 6, "rollouts_per_prompt": 4, "eval_problems": 0, "steps": steps}
-    config = build_config(None, {**small, "teacher_failure_limit": 1.0, "pipeline": way, **settings})
+    if METHODS[settings.get("method", "scope")].reads_teacher:
+        small["teacher_failure_limit"] = 1.0
+    config = build_config(None, {**small, "pipeline": way, **settings})
     own = Pair(copy.deepcopy(pair.student), pair.teacher, pair.tokenizer, "student", "teacher", "countdown")
     trainer = ScopeTrainer(config, own, task=task, teacher=teacher, progress=False)
     clip, gradients = trainer.accelerator.clip_grad_norm_, []
