@@ -1,9 +1,10 @@
-"""The cost model beside what was measured: our recorded stages, and the paper's Table 8 for lengths that you name."""
+"""The cost model beside what was measured: steps taken here, and the paper's Table 8 for lengths that you name."""
 
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from .architectures import architecture
 from .config import ScopeConfig
@@ -20,7 +21,6 @@ from .cost import (
     update_seconds,
 )
 from .devices import Device, device
-from .diversity import Run
 from .errors import InputError
 from .estimate import setup_from, work_from
 from .paper import TABLE_8
@@ -32,33 +32,33 @@ COMPARED = ("generation", "old log-prob", "actor update", "teacher scoring")
 PAPER_MODELS = ("r1-distill-qwen-1.5b", "r1-distill-qwen-7b")  # Skywork-OR1-7B is built like the latter
 
 
-def recorded_stages(runs: list[Run]) -> pd.DataFrame:
-    """Median seconds of each stage over a run's steps: a row a method, columns STAGES."""
-    columns = {stage: f"seconds_{stage}".removesuffix("_total") for stage in STAGES}
-    rows = {run.method: {name: run.metrics[column].median() for name, column in columns.items()} for run in runs}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+def median_stages(steps: pd.DataFrame) -> pd.Series:
+    """Median seconds of each of STAGES over the steps of a run: `steps` has its metrics, a row a step."""
+    return pd.Series({stage: steps[f"seconds_{stage}".removesuffix("_total")].median() for stage in STAGES})
 
 
-def predicted_stages(runs: list[Run], on: Device) -> pd.DataFrame:
-    """The model's seconds for the same runs, from their settings and mean lengths and verdicts; same rows and columns.
+def predicted_stages(config: ScopeConfig, steps: pd.DataFrame, on: Device) -> pd.Series:
+    """The model's seconds of each of STAGES for the same steps, from their settings, mean lengths and verdicts.
 
-    on  the device as it is now, not as it was then
-    Verification is not predicted: it is what was measured. Runs whose trainer still read a prompt with each of its
-    rollouts took longer to score and update.
+    on  the device as it was when they were taken
+    Verification is not predicted: it is what was measured.
     """
-    rows = {}
-    for run in runs:
-        config = ScopeConfig(**yaml.safe_load((run.folder / "config.yaml").read_text())).validate()
-        mean = run.metrics.mean(numeric_only=True)
-        work = work_from(
-            config,
-            response_tokens=mean["mean_length"],
-            wrong=1 - mean["reward"],
-            mixed=mean["groups_mixed"] / config.prompts_per_step,
-            verify_seconds=run.metrics["seconds_verification"].median() / mean["rollouts"],
-        )
-        rows[run.method] = step_seconds(setup_from(config, on), work)
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    mean = steps.mean(numeric_only=True)
+    work = work_from(
+        config,
+        response_tokens=mean["mean_length"],
+        wrong=1 - mean["reward"],
+        mixed=mean["groups_mixed"] / config.prompts_per_step,
+        verify_seconds=steps["seconds_verification"].median() / mean["rollouts"],
+    )
+    return pd.Series(step_seconds(setup_from(config, on), work))
+
+
+def bench_stages(file: str | Path) -> pd.DataFrame:
+    """Median seconds of each stage as the bench of steps (tests/bench/overhead.py) took them, in turn, in one process:
+    a row a method, columns STAGES without their total."""
+    steps = json.loads(Path(file).read_text())["steps_in_stages"]
+    return pd.DataFrame({method: found["stages"] for method, found in steps.items()}).T[list(STAGES[:-1])]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,20 @@
 """The model beside recorded runs and beside Table 8: near enough to plan with, and what the table itself says."""
 
+import pandas as pd
 import pytest
+import yaml
 
-from scope_lab.cost_check import COMPARED, STAGES, PaperRun, implied, predicted_stages, recorded_stages, table_8
+from scope_lab.config import ScopeConfig
+from scope_lab.cost_check import (
+    COMPARED,
+    STAGES,
+    PaperRun,
+    bench_stages,
+    implied,
+    median_stages,
+    predicted_stages,
+    table_8,
+)
 from scope_lab.devices import GIB, Device
 from scope_lab.diversity import recorded_runs
 from scope_lab.errors import InputError
@@ -15,22 +27,33 @@ from scope_lab.plots.cost import alt_ratios, alt_table_8, paper_stages, plot_rat
 CORE = Device("a core", 1.3e11, 1.1e10, 16 * GIB, 2.2e-4, "cpu")
 
 
-@pytest.fixture(scope="module")
-def runs():
-    return recorded_runs(DATA / "runs")
+def both(task):
+    """Predicted and measured stages of a task's recorded runs, a row a method."""
+    predicted, measured = {}, {}
+    for run in recorded_runs(DATA / "runs", task):
+        config = ScopeConfig(**yaml.safe_load((run.folder / "config.yaml").read_text())).validate()
+        predicted[run.method] = predicted_stages(config, run.metrics, CORE)
+        measured[run.method] = median_stages(run.metrics)
+    return pd.DataFrame(predicted).T, pd.DataFrame(measured).T
 
 
 @pytest.fixture(scope="module")
-def stages(runs):
-    return predicted_stages(runs, CORE), recorded_stages(runs)
+def stages():
+    return both("countdown")
 
 
-def test_recorded_stages_are_medians_of_the_metrics(runs):
-    table = recorded_stages(runs)
-    scope = next(run for run in runs if run.method == "scope").metrics
-    assert list(table.columns) == list(STAGES)
-    assert table.loc["scope", "teacher"] == scope.seconds_teacher.median()
-    assert table.loc["scope", "total"] == scope.seconds.median()
+def test_measured_stages_are_medians_of_the_metrics(stages):
+    metrics = next(run for run in recorded_runs(DATA / "runs") if run.method == "scope").metrics
+    measured = stages[1]
+    assert list(measured.columns) == list(STAGES)
+    assert measured.loc["scope", "teacher"] == metrics.seconds_teacher.median()
+    assert measured.loc["scope", "total"] == metrics.seconds.median()
+
+
+def test_stages_of_the_bench_are_those_of_its_file():
+    table = bench_stages(DATA / "bench" / "overhead.json")
+    assert {"grpo", "opd-one", "opd", "scope"} <= set(table.index) and list(table.columns) == list(STAGES[:-1])
+    assert table.loc["grpo", "teacher"] == 0 < table.loc["scope", "teacher"] < table.loc["opd-one", "teacher"]
 
 
 def test_predictions_are_within_a_factor_of_two_and_a_half_of_what_was_recorded(stages):
@@ -44,10 +67,8 @@ def test_predictions_are_within_a_factor_of_two_and_a_half_of_what_was_recorded(
 def test_predictions_hold_for_a_real_model_with_adapters_in_bfloat16():
     if cached("smollm2-135m") is None:
         pytest.skip("its prompts are counted by its tokenizer: scope-lab models fetch smollm2-135m")
-    runs = recorded_runs(DATA / "runs", task="smollm2")
-    assert {run.method for run in runs} >= {"opd", "scope"}
-    ratio = predicted_stages(runs, CORE) / recorded_stages(runs)
-    ratio = ratio[["generation", "teacher", "update", "total"]].stack()
+    predicted, measured = (table.loc[["opd", "scope"]] for table in both("smollm2"))
+    ratio = (predicted / measured)[["generation", "teacher", "update", "total"]].stack()
     assert ratio.min() > 0.4 and ratio.max() < 2.5
 
 
@@ -104,8 +125,10 @@ def test_figures_say_what_they_show(stages):
     predicted, measured = stages
     paper = paper_stages()
     assert paper.loc["scope"].sum() / paper.loc["grpo"].sum() == pytest.approx(1.40, abs=0.005)
-    assert "SCOPE 1.40 times" in alt_table_8(measured)
-    assert len(plot_table_8(measured).axes) == 2
+    bench = bench_stages(DATA / "bench" / "overhead.json")
+    assert "SCOPE 1.40 times" in alt_table_8(bench)
+    assert f"SCOPE {bench.loc['scope'].sum() / bench.loc['grpo'].sum():.2f} times" in alt_table_8(bench)
+    assert len(plot_table_8(bench).axes) == 2
     ratio = predicted.loc["scope", "update"] / measured.loc["scope", "update"]
     assert f"{ratio:.2f}"[:3] in alt_ratios(predicted, measured)
     assert len(plot_ratios(predicted, measured).axes[0].lines) == len(predicted) + 1

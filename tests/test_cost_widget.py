@@ -69,7 +69,7 @@ def test_savings_are_seen_in_memory(calculator):
 
     start = fullest()
     calculator.saving["checkpointing"].value = False
-    assert fullest() > start and "most of it activations" in said(calculator)
+    assert fullest() > start and "the largest part activations" in said(calculator)
     calculator.saving["checkpointing"].value = True
     for name in ("LoRA, rank 16", "teacher elsewhere"):
         before = fullest()

@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ..cost import PAPER_METHODS, Setup, Work, compared
 from ..devices import GIB
 from ..estimate import number, size
 from ..memory import KEPT_FREE, fits, memory, peak
+from ..methods import method_name
 from ..paper import TABLE_8
 from ..style import COLOURS, FAINT, INK, METHOD_COLOURS, new_figure, tidy
 from .bars import TICKS
@@ -34,8 +37,10 @@ PARTS = {
     "logits": INK,
 }
 MOMENTS = ("generation", "update")
+NARROW = 0.022  # of an axis: no letter fits
 SCALES = [m * 10.0**e for e in range(-4, 9) for m in (1, 1.5, 2, 3, 4, 5, 6, 8)]
-# Of Table 8, in our words.
+# Of Table 8, in our words: its OPD has one rollout a prompt.
+SHOWN = ("grpo", "opd-one", "scope")
 PAPER_STAGES = {
     "generation": "generation",
     "old log-prob": "old log-prob",
@@ -45,8 +50,17 @@ PAPER_STAGES = {
 }
 
 
+def lettered(colours: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Of each part: its letter, in the order of the bars, and the colour to write it in on its own."""
+    light = {name: np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) > 0.5 for name, colour in colours.items()}
+    return {name: (letter, INK if light[name] else "white") for letter, name in zip("abcdefghi", colours, strict=False)}
+
+
 class Stack:
-    """Rows of stacked bars on an axis from 0 to `top`, all in one collection: drawing one is quicker than ten."""
+    """Rows of stacked bars on an axis from 0 to `top`, all in one collection: drawing one is quicker than ten.
+
+    Each part has a letter as well as a colour; a part too narrow for it goes without.
+    """
 
     def __init__(self, ax, rows: tuple[str, ...], colours: dict[str, str], xlabel: str):
         self.rows, self.colours = rows, colours
@@ -57,7 +71,7 @@ class Stack:
         ax.set_yticks(range(len(rows)), rows)
         ax.set_xticks([])
         ax.xaxis.labelpad = 19
-        self.bars = PolyCollection([])
+        self.bars = PolyCollection([], edgecolors="white", linewidths=0.6)
         self.grid = LineCollection([], colors=FAINT, linewidths=0.7, zorder=0.5)
         for collection in (self.grid, self.bars):
             ax.add_collection(collection, autolim=False)
@@ -65,12 +79,15 @@ class Stack:
         below = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top", **style}
         self.ticks = [ax.text(0, -0.03, "", **below) for _ in range(8)]
         self.totals = [ax.text(0, y, "", va="center", **style) for y in range(len(rows))]
+        self.letters = [ax.text(0, 0, "", ha="center", va="center", fontsize=9) for _ in rows for _ in colours]
         self.title = ax.text(0, 1.03, "", transform=ax.transAxes, fontsize=11.5, color=INK)
         self.slow: list[Artist] = [self.grid, self.title, *self.ticks]
-        self.quick: list[Artist] = [self.bars, *self.totals]
-        handles = [PolyCollection([], facecolors=colour, label=name) for name, colour in colours.items()]
+        self.quick: list[Artist] = [self.bars, *self.letters, *self.totals]
+        self.tags = lettered(colours)
+        labels = {name: f"{letter} {name}" for name, (letter, _) in self.tags.items()}
+        handles = [PolyCollection([], facecolors=colour, label=labels[name]) for name, colour in colours.items()]
         place = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.2), "ncols": 3 if len(colours) > 5 else 4}
-        ax.legend(handles=handles, frameon=False, fontsize=9.5, handlelength=1.1, columnspacing=1.2, **place)
+        ax.legend(handles=handles, frameon=False, fontsize=9.5, handlelength=1, columnspacing=0.9, **place)
 
     def choose(self, title: str, top: float) -> None:
         self.title.set_text(title)
@@ -84,7 +101,7 @@ class Stack:
 
     def move(self, parts: dict[str, dict[str, float]], totals: dict[str, str], limit: float = np.inf) -> None:
         """Values by row and part, and what is written behind each row, not across the limit; other rows are empty."""
-        corners, colours = [], []
+        corners, colours, letters = [], [], iter(self.letters)
         for y, (row, text) in enumerate(zip(self.rows, self.totals, strict=True)):
             end = 0.0
             for part, colour in self.colours.items():
@@ -92,8 +109,13 @@ class Stack:
                     left, end = end, end + value
                     corners.append([(left, y - 0.32), (end, y - 0.32), (end, y + 0.32), (left, y + 0.32)])
                     colours.append(colour)
+                    if value > NARROW:
+                        letter, ink = self.tags[part]
+                        next(letters).set(x=(left + end) / 2, y=y, text=letter, color=ink)
             beside = limit / self.top if end < limit / self.top < end + 0.15 else end
             text.set(x=beside + 0.012, text=totals.get(row, ""))
+        for unused in letters:
+            unused.set_text("")
         self.bars.set_verts(corners)
         self.bars.set_facecolor(colours)
 
@@ -160,7 +182,7 @@ def words_cost(setup: Setup, work: Work) -> str:
     teacher = f" taught by {setup.teacher.name}" if setup.teacher else ""
     return (
         f"{setup.student.name}{teacher} on {setup.device.name}: {'; '.join(said)}. Fullest in {moment}: "
-        f"{size(fullest)} of {size(setup.device.memory)}, most of it {most}: {verdict}."
+        f"{size(fullest)} of {size(setup.device.memory)}, the largest part {most}: {verdict}."
     )
 
 
@@ -169,49 +191,53 @@ def alt_cost(setup: Setup, work: Work) -> str:
 
 
 def paper_stages() -> pd.DataFrame:
-    """Table 8 in our words: a row a method, a column a stage, seconds."""
-    return pd.DataFrame(
-        {ours: dict(zip(PAPER_METHODS, TABLE_8[theirs], strict=True)) for theirs, ours in PAPER_STAGES.items()}
-    )
+    """Table 8 in our words: a row for each of SHOWN, a column a stage, seconds."""
+    return pd.DataFrame({ours: dict(zip(SHOWN, TABLE_8[theirs], strict=True)) for theirs, ours in PAPER_STAGES.items()})
 
 
-def plot_table_8(recorded: pd.DataFrame) -> Figure:
-    """Stages of a step as parts of GRPO's step: the paper's, and recorded ones (`cost_check.recorded_stages`)."""
+def both_tables(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Whose they are: the stages of SHOWN, in the order of the bars."""
+    tables = {"The paper, Table 8": paper_stages(), "Here, on one core": measured}
+    return {who: table.loc[list(SHOWN), [s for s in STAGES if s in table]] for who, table in tables.items()}
+
+
+def plot_table_8(measured: pd.DataFrame) -> Figure:
+    """Stages of a step as parts of GRPO's step: the paper's, and measured ones (`cost_check.bench_stages`)."""
     figure = new_figure(10.0, 3.3)
     axes = figure.subplots(1, 2, sharex=True)
-    tables = {"The paper, Table 8": paper_stages(), "Recorded here, Countdown on one core": recorded}
-    for ax, (title, table) in zip(axes, tables.items(), strict=True):
-        table = table.loc[list(PAPER_METHODS), [stage for stage in STAGES if stage in table]]
+    letters = lettered(STAGES)
+    for ax, (who, table) in zip(axes, both_tables(measured).items(), strict=True):
         grpo = table.loc["grpo"].sum()
         left = np.zeros(len(table))
         for stage in map(str, table.columns):
             width = (table[stage] / grpo).to_numpy()
-            ax.barh(range(len(table)), width, 0.64, left, color=STAGES[stage], label=stage)
+            letter, ink = letters[stage]
+            bars = ax.barh(range(len(table)), width, 0.64, left, color=STAGES[stage], edgecolor="white", linewidth=0.6)
+            ax.bar_label(bars, [letter if x > 0.07 else "" for x in width], label_type="center", fontsize=9, color=ink)
             left += width
-        tidy(ax, title, "step, GRPO's = 1")
-        ax.set_yticks(range(len(table)), [name.upper() for name in table.index])
+        tidy(ax, who, "step, GRPO's = 1")
+        ax.set_yticks(range(len(table)), map(method_name, table.index))
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", color="#E5E5E5", linewidth=0.7)
         for y, (end, seconds) in enumerate(zip(left, table.sum(axis=1), strict=True)):
             ax.annotate(f"{number(seconds)} s", (end, y), (5, 0), textcoords="offset points", va="center", fontsize=10)
         ax.set_xlim(0, max(ax.get_xlim()[1], 1.17 * left.max()))
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=10)
+    handles = [Patch(color=colour, label=f"{letters[stage][0]} {stage}") for stage, colour in STAGES.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=10)
     return figure
 
 
-def alt_table_8(recorded: pd.DataFrame) -> str:
+def alt_table_8(measured: pd.DataFrame) -> str:
     said = []
-    for who, table in (("the paper", paper_stages()), ("here", recorded)):
-        table = table.loc[list(PAPER_METHODS), [stage for stage in STAGES if stage in table]]
+    for who, table in both_tables(measured).items():
         total = table.sum(axis=1)
-        share = table.loc["scope", "teacher"] / total["scope"]
+        times, share = total / total["grpo"], table.loc["scope", "teacher"] / total["scope"]
         said.append(
-            f"{who}: GRPO {number(total['grpo'])} s, OPD {total['opd'] / total['grpo']:.2f} times that, SCOPE "
-            f"{total['scope'] / total['grpo']:.2f} times, of which the teacher takes {share:.0%}"
+            f"{who}: GRPO {number(total['grpo'])} s, OPD with G = 1 {times['opd-one']:.2f} times that, SCOPE "
+            f"{times['scope']:.2f} times, of which the teacher takes {share:.0%}"
         )
-    return f"Stacked bars of a step's stages. {'; '.join(said)}."
+    return f"Stacked bars of a step's stages. {'. '.join(said)}."
 
 
 def plot_ratios(predicted: pd.DataFrame, measured: pd.DataFrame) -> Figure:
@@ -228,8 +254,8 @@ def plot_ratios(predicted: pd.DataFrame, measured: pd.DataFrame) -> Figure:
     ax.axvline(1, color=INK, linewidth=1)
     tidy(ax, "", "predicted seconds over measured ones")
     ax.set_xscale("log", base=2)
-    ax.set_xlim(0.2, 5)
-    ticks = [0.25, 0.5, 1, 2, 4]
+    ax.set_xlim(0.1, 5)
+    ticks = [0.125, 0.25, 0.5, 1, 2, 4]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_yticks(range(len(stages)), stages)
     ax.set_ylim(len(stages) - 0.5, -0.5)
