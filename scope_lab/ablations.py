@@ -132,6 +132,7 @@ def by_seed(pair: Paired, level: float = 0.95) -> pd.DataFrame:
 # The protocol's (data/results/PROTOCOL.md): smallest differences that matter, in points, and seeds of a full contrast.
 SMALLEST = {"avg": 0.5, "pass": 1.5}
 ENOUGH_SEEDS = 5
+SIGNIFICANT = 0.05  # of adjusted p
 
 
 def status(row, claimed: int) -> str:
@@ -144,7 +145,7 @@ def status(row, claimed: int) -> str:
     """
     if row.seeds < ENOUGH_SEEDS:
         return "open"
-    if claimed * row["mean"] > 0 and row.p_holm < 0.05:
+    if claimed * row["mean"] > 0 and row.p_holm < SIGNIFICANT:
         return "supported"
     most = max(claimed * row.low, claimed * row.high)
     return "contradicted" if most < SMALLEST[row.metric.partition("@")[0]] else "open"

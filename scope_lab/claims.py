@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .ablations import ENOUGH_SEEDS, SMALLEST, FinishedRun, differences, status
+from .ablations import ENOUGH_SEEDS, SIGNIFICANT, SMALLEST, FinishedRun, differences, status
 from .recovery_table import QUARTILES
 
 FIXED_TAUS = {
@@ -33,7 +33,6 @@ FIXED_TAUS = {
 AUTO = "scope-tau-auto"
 BEST_TAU, HALF_OF_GRPO, STEP_1 = "best fixed tau", "half of grpo", "step 1"
 NEAR_ZERO = {"rho": 0.1, "recovery": 10.0}  # of a rank correlation; of a share of prefixes, in points
-SIGNIFICANT = 0.05
 
 
 class Claimed(NamedTuple):

@@ -371,10 +371,30 @@ def read_yaml(path: Path, what: str) -> Any:
 def read_recipe(name: str) -> dict[str, Any]:
     """Settings from a YAML file, or a recipe of the package by name. Raises ValueError naming file and problem."""
     path, content = _open_recipe(name)
+    return _typed({key: value for key, value in content.items() if key != "plan"}, "recipe", path)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Every setting of the run in a folder: those that are newer than it have their defaults.
+
+    Raises InputError naming its config.yaml and the problem.
+    """
+    path = folder / "config.yaml"
+    return asdict(ScopeConfig()) | _typed(_mapping(path, "run"), "run", path)
+
+
+def _mapping(path: Path, what: str) -> Mapping:
+    content = read_yaml(path, what)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{what}: {path} holds no settings; accepted lines like `tau: 1.0`")
+    return content
+
+
+def _typed(content: Mapping, what: str, path: Path) -> dict[str, Any]:
     try:
-        return {str(key): read_value(str(key), value) for key, value in content.items() if key != "plan"}
+        return {str(key): read_value(str(key), value) for key, value in content.items()}
     except ValueError as error:
-        raise InputError(f"recipe: {path}: {error}") from None
+        raise InputError(f"{what}: {path}: {error}") from None
 
 
 def read_plan(name: str) -> dict[str, Any]:
@@ -395,10 +415,7 @@ def _open_recipe(name: str) -> tuple[Path, Mapping]:
     if not path.is_file():
         known = sorted(p.stem for p in RECIPES.glob("*.yaml"))
         raise InputError(f"recipe: {name} is neither a file nor one of {', '.join(known)}{did_you_mean(name, known)}")
-    content = read_yaml(path, "recipe")
-    if not isinstance(content, Mapping):
-        raise InputError(f"recipe: {path} holds no settings; accepted lines like `tau: 1.0`")
-    return path, content
+    return path, _mapping(path, "recipe")
 
 
 def build_config(recipe: str | None, overrides: Mapping[str, Any]) -> ScopeConfig:

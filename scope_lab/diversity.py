@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from .checkpoint import evaluation_file, read_metrics
+from .config import read_run
 from .evaluation import Evaluation, bootstrap_intervals, pass_at_k, powers_of_two
 from .methods import METHODS, method_name
 from .tasks.countdown import DIFFICULTIES, parse_prompt, solutions
@@ -66,10 +66,9 @@ def _named(folder: Path, prefix: str) -> list[tuple[str, int, Path]]:
 
 def _last_evaluation(path: Path) -> Path | None:
     """The file of a run's evaluation after its last step, if it is there."""
-    settings = path / "config.yaml"
-    if not settings.is_file():
+    if not (path / "config.yaml").is_file():
         return None
-    file = evaluation_file(path, yaml.safe_load(settings.read_text())["steps"])
+    file = evaluation_file(path, read_run(path)["steps"])
     return file if file.is_file() else None
 
 

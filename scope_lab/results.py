@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from .ablations import FinishedRun
 from .checkpoint import check_same, evaluation_file, evaluation_files, is_complete, read_metrics
+from .config import read_run
 from .diversity import Curve, pass_curve
 from .errors import InputError
 from .evaluation import Evaluation, pass_at_k, powers_of_two
@@ -36,7 +36,7 @@ def validation_scores(folder: str | Path) -> pd.DataFrame:
         name = RATE_RUN.fullmatch(path.name)
         if not name or not (path / "config.yaml").is_file():
             continue
-        settings = yaml.safe_load((path / "config.yaml").read_text())
+        settings = read_run(path)
         last = evaluation_file(path, settings["steps"])
         if last.is_file():
             found = Evaluation.load(last)

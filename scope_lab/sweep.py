@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import yaml
 from tqdm import tqdm
 
 from .checkpoint import FREE, LOCK, check_same, evaluation_file, is_complete, make_compact
-from .config import ScopeConfig
+from .config import ScopeConfig, read_run
 from .errors import InputError, RunStopped
 from .evaluation import Evaluation
 from .loop import stop_after_step
@@ -203,8 +202,7 @@ def train_one(folder: Path) -> None:
     from .trainer import ScopeTrainer
 
     with alone(folder):
-        settings = yaml.safe_load((folder / "config.yaml").read_text())
-        config = ScopeConfig(**{**settings, "out": str(folder)}).validate()
+        config = ScopeConfig(**{**read_run(folder), "out": str(folder)}).validate()
         if not is_complete(folder, config):
             ScopeTrainer(config, resume=True, progress=False).train()
 

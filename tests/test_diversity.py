@@ -22,7 +22,7 @@ from scope_lab.diversity import (
     solution_counts,
     title,
 )
-from scope_lab.evaluation import Evaluation, bootstrap_interval, bootstrap_intervals, compare
+from scope_lab.evaluation import SAMPLING, Evaluation, bootstrap_interval, bootstrap_intervals, compare
 from scope_lab.methods import METHODS
 from scope_lab.models import DATA
 from scope_lab.style import png
@@ -39,7 +39,9 @@ def make_evaluation(label: str, chance: float, seed: int) -> Evaluation:
     ids = [problem.id for problem in PROBLEMS]
     correct = rng.binomial(N, chance * rng.uniform(0.2, 1, len(ids))).tolist()
     distinct = [min(c, 3) for c in correct]
-    return Evaluation(label, "countdown", "test", N, {"temperature": 1.0}, ids, correct, distinct, [0.5] * len(ids))
+    return Evaluation(
+        label, "countdown", "test", N, dict.fromkeys(SAMPLING, 1), ids, correct, distinct, [0.5] * len(ids)
+    )
 
 
 @pytest.fixture(scope="module")

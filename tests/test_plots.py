@@ -9,7 +9,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from scope_lab import plots, style
-from scope_lab.evaluation import Evaluation
+from scope_lab.evaluation import SAMPLING, Evaluation
 from scope_lab.explore import mixed_groups, paths, smaller_groups, solved_taus, tau_table, weigh
 from scope_lab.rollouts import Rollouts, Sampling
 from scope_lab.style import COLOURS, png
@@ -50,7 +50,7 @@ def rollouts() -> Rollouts:
 
 def make_evaluation(label: str, n_correct: list[int]) -> Evaluation:
     ids = [str(i) for i in range(len(n_correct))]
-    settings = {"temperature": 1.0}
+    settings = dict.fromkeys(SAMPLING, 1)
     return Evaluation(label, "countdown", "test", 8, settings, ids, n_correct, n_correct, [0.1] * len(ids))
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from scope_lab.checkpoint import evaluation_file, is_complete
 from scope_lab.errors import InputError
-from scope_lab.evaluation import Evaluation
+from scope_lab.evaluation import SAMPLING, Evaluation
 from scope_lab.models import DATA
 from scope_lab.plan import read_plan
 from scope_lab.results import chosen_rates, validation_scores
@@ -18,7 +18,7 @@ def record(folder, name: str, rate: float, correct: int, steps: int = 100) -> No
     (path / "config.yaml").write_text(yaml.safe_dump({"steps": steps, "learning_rate": rate}))
     counts = [1] * correct + [0] * (1000 - correct)
     ids = [str(i) for i in range(1000)]
-    Evaluation(name, "countdown", "validation", 2, {}, ids, counts, counts, [0.0] * 1000).save(
+    Evaluation(name, "countdown", "validation", 2, dict.fromkeys(SAMPLING, 1), ids, counts, counts, [0.0] * 1000).save(
         evaluation_file(path, 100)
     )
 
@@ -32,6 +32,14 @@ def test_a_learning_rate_is_chosen_by_validation_and_ties_go_to_the_lower(tmp_pa
     record(tmp_path, "psr", 1e-3, 900, steps=200)  # not finished: its last step was never evaluated
     assert validation_scores(tmp_path).loc["scope", 1e-3] == pytest.approx(0.151)
     assert chosen_rates(tmp_path) == {"opd-one": 1e-3, "psr": 1e-5, "scope": 1e-5}
+
+
+@pytest.mark.parametrize("content", ["steps: [", "steps: many", "", "stepz: 3"])
+def test_a_damaged_config_is_one_line_that_names_it(tmp_path, content):
+    record(tmp_path, "scope", 1e-5, 300)
+    (tmp_path / "scope-learning_rate-1e-05-seed0" / "config.yaml").write_text(content)
+    with pytest.raises(InputError, match=r"run: .*scope-learning_rate-1e-05-seed0/config\.yaml"):
+        validation_scores(tmp_path)
 
 
 def test_a_folder_without_such_runs_is_named(tmp_path):
