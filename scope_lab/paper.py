@@ -66,9 +66,6 @@ TABLE_8 = {
     "total": (459.0, 227.5, 641.9),
 }
 
-# Table 2, means over HumanEval, Codeforces and LiveCodeBench: (Avg, Pass).
-TABLE_2 = {"opd": (42.6, 59.2), "scope": (44.6, 60.3)}
-
 
 def comparisons() -> pd.DataFrame:
     """Every comparison that the paper prints and this project can make: a row a method, metric and place.

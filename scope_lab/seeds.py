@@ -20,10 +20,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def over_problems(values_SP, level: float = 0.95) -> Interval:
     """Bootstrap interval of the mean if other problems had been drawn, with these very seeds."""

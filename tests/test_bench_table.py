@@ -2,7 +2,8 @@
 
 import json
 
-from scope_lab.bench_table import bench_text
+from bench_table import bench_text
+
 from scope_lab.models import DATA
 
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from bench_table import bench_text
 
 import scope_lab
-from scope_lab.bench_table import bench_text
 from scope_lab.cli import build_parser
 from scope_lab.config import build_config
 from scope_lab.headline import headline_runs, headline_text
@@ -68,7 +68,8 @@ def test_minutes_and_seconds_are_those_of_the_recordings():
     said = " ".join(README.read_text().split())
     runs = (ROOT / "data" / "runs" / "countdown").glob("scope-seed*/manifest.json")
     minutes = {round(json.loads(path.read_text())["seconds"] / 60) for path in runs}
-    assert minutes == {int(re.search(r"`data/runs/countdown/scope-seed\*` took (\d+) minutes each on one core", said)[1])}
+    (of_runs,) = re.findall(r"`data/runs/countdown/scope-seed\*` took (\d+) minutes each on one core", said)
+    assert minutes == {int(of_runs)}
     results = json.loads((ROOT / "data" / "bench" / "trl.json").read_text())["results"]
     scope = {r["precision"]: r["contenders"]["scope"]["seconds"] for r in results if r["pair"] == "smollm2"}
     assert f"takes {scope['bf16']:.1f} s instead of {scope['fp32']:.1f} s" in said

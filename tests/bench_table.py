@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from .markdown import table
+from scope_lab.markdown import table
 
 
 def bench_text(folder: str | Path) -> str:
