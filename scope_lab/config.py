@@ -4,7 +4,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -206,7 +206,8 @@ class ScopeConfig:
         for name in ("top_p", "eval_top_p", "ess_fraction"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, accepted above 0 and at most 1")
-        self._check_effects()
+        for name, why in self._without_effect():
+            raise InputError(f"{name}: has no effect {why}; leave it out")
         check_threshold(self.verifier, self.verifier_threshold)
         if self.schedule == "cosine" and self.warmup_steps >= self.steps:
             raise InputError(f"warmup_steps: found {self.warmup_steps}, accepted fewer than the {self.steps} steps")
@@ -243,27 +244,23 @@ class ScopeConfig:
                 raise InputError(f"{name}: found {shown(value)}, accepted {_type_name(kinds)}")
             setattr(self, name, value)
 
-    def _check_effects(self) -> None:
-        """Raises InputError for a setting that has been given and would do nothing."""
+    def _without_effect(self) -> Iterator[tuple[str, str]]:
+        """Settings that have been given and would do nothing, and why."""
         defaults = {item.name: item.default for item in fields(self)}
         for idle, names, why in (
             (not self.spec.weighted, ("tau", "weight_scale", "mle_form"), f"with method {self.method}"),
-            (not self.spec.reads_teacher, ("teacher_failure_limit",), f"with method {self.method}"),
+            (not self.spec.reads_teacher, ("teacher_failure_limit", "teacher_servers"), f"with method {self.method}"),
             (self.tau != "auto", ("ess_fraction",), "without tau=auto"),
             (self.updates_per_batch == 1, ("clip",), "with one update a batch"),
             (not self.teacher_servers, ("teacher_timeout", "teacher_concurrency"), "without teacher_servers"),
             (not self.lora_rank, ("lora_alpha",), "without lora_rank"),
             (self.engine != "vllm", ("engine_memory", "engine_gap_limit"), "without engine=vllm"),
         ):
-            for name in names:
-                if idle and getattr(self, name) != defaults[name]:
-                    raise InputError(f"{name}: has no effect {why}; leave it out")
+            yield from ((name, why) for name in names if idle and getattr(self, name) != defaults[name])
 
     def _check_teacher_servers(self) -> None:
         if not self.teacher_servers:
             return
-        if not self.spec.reads_teacher:
-            raise InputError(f"teacher_servers: method {self.method} asks no server for log-probs; leave it out")
         if self.spec.same_temperature:
             check_server_temperature(self.logprob_temperature or self.temperature)
 
@@ -427,4 +424,11 @@ def build_config(recipe: str | None, overrides: Mapping[str, Any]) -> ScopeConfi
     overrides = {name: read_value(name, value) for name, value in overrides.items()}
     pair = overrides.get("pair", chosen.get("pair"))
     base = read_recipe(pair) if pair in PAIRS and (RECIPES / f"{pair}.yaml").is_file() else {}
-    return ScopeConfig(**{**base, **chosen, **overrides}).validate()
+    merged = {**base, **chosen, **overrides}
+    while overrides and merged.get("method", "scope") in METHODS:
+        # What an override has switched off, a recipe's lines about it go with it.
+        idle = {name for name, _ in ScopeConfig(**merged)._without_effect()} - overrides.keys()
+        if not idle & merged.keys():
+            break
+        merged = {name: value for name, value in merged.items() if name not in idle}
+    return ScopeConfig(**merged).validate()

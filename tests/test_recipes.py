@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scope_lab.cli import build_parser
-from scope_lab.config import RECIPES, build_config, read_plan
+from scope_lab.config import RECIPES, ScopeConfig, build_config, read_plan
 from scope_lab.devices import device
 from scope_lab.errors import InputError
 from scope_lab.estimate import plan_of, setup_from, summary, work_from
@@ -86,3 +86,11 @@ def test_no_recipe_promises_a_device_it_does_not_fit():
     ):
         config = build_config(name, {})
         assert ": fits, " in summary(setup_from(config, device(on), **read_plan(name)), work_from(config))
+
+
+def test_what_an_override_switches_off_a_recipes_lines_go_with():
+    config, plain = build_config("several_nodes", {"method": "grpo", "engine": "transformers"}), ScopeConfig()
+    names = ("teacher_servers", "teacher_concurrency", "engine_memory")
+    assert [getattr(config, name) for name in names] == [getattr(plain, name) for name in names]
+    with pytest.raises(InputError, match="engine_memory: has no effect without engine=vllm"):
+        build_config("one_gpu", {"engine": "transformers", "engine_memory": "0.31"})
