@@ -79,6 +79,8 @@ def contrast_table(rows: pd.DataFrame) -> list[str]:
         if seeds == 0 or not np.isfinite(row["mean"]):
             missing.append(name_of(row))
             continue
+        if 1 < seeds < ENOUGH_SEEDS:
+            row["relative_low"] = np.nan  # a bootstrap over so few seeds does not hold their spread
         cells.append(
             [
                 name_of(row),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .ablations import FinishedRun, finished_runs
+from .ablations import ENOUGH_SEEDS, FinishedRun, finished_runs
 from .diversity import ORDER
 from .evaluation import bootstrap_interval
 from .methods import method_name
@@ -55,16 +55,18 @@ def headline_text(runs: Sequence[FinishedRun]) -> str:
         f"| nothing (the student) | {start['pass@1']:.1%} | {start[f'pass@{n}']:.1%} | {start['distinct']:.2f} |",
         *rows,
         "",
-        _read(paradox, several, n),
+        _read(paradox, len(seeds), n),
     ]
     return "\n".join(lines).rstrip()
 
 
-def _read(paradox: list[str], several: bool, n: int) -> str:
+def _read(paradox: list[str], seeds: int, n: int) -> str:
     shown = [f"Pass@1 rises and Pass@{n} falls, the Pass@k paradox, after {' and '.join(paradox)}."] if paradox else []
-    if not several:
+    if seeds == 1:
         shown.append(
             "One seed says nothing about which of OPD and SCOPE is better, and intervals over problems do not hold the "
             "spread over seeds."
         )
+    elif seeds < ENOUGH_SEEDS:
+        shown.append(f"With fewer than {ENOUGH_SEEDS} seeds no difference between methods is judged.")
     return " ".join(shown)
