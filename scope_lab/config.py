@@ -259,9 +259,7 @@ class ScopeConfig:
             yield from ((name, why) for name in names if idle and getattr(self, name) != defaults[name])
 
     def _check_teacher_servers(self) -> None:
-        if not self.teacher_servers:
-            return
-        if self.spec.same_temperature:
+        if self.teacher_servers and self.spec.same_temperature:
             check_server_temperature(self.logprob_temperature or self.temperature)
 
     def _check_engine(self) -> None:

@@ -54,17 +54,15 @@ def _inspect_rollouts(path: Path):
 def _inspect_run(run: Path):
     """Print how far it came, its metrics, its evaluations and what is worth a look. Returns what draws the metrics."""
     from ..checkpoint import evaluation_files, read_metrics
-    from ..config import read_yaml
+    from ..config import read_run
     from ..evaluation import Evaluation, compare, comparison_text
     from ..health import symptoms
 
     if not (run / "config.yaml").is_file():
         raise InputError(f"inspect: {run} is not a file of rollouts, and as a folder no run: it has no config.yaml")
-    settings, metrics = read_yaml(run / "config.yaml", "run"), read_metrics(run)
-    if not isinstance(settings, dict):
-        raise InputError(f"run: {run / 'config.yaml'} holds no settings")
+    settings, metrics = read_run(run), read_metrics(run)
     first, last = metrics.iloc[0], metrics.iloc[-1]
-    print(f"{run}: {settings.get('method')} on {settings.get('task')}, step {last.step:g} of {settings.get('steps')}\n")
+    print(f"{run}: {settings['method']} on {settings['task']}, step {last.step:g} of {settings['steps']}\n")
     print(f"{'':22}{f'step {first.step:g}':>12}{f'step {last.step:g}':>12}")
     for name in (name for name in MAIN if name in metrics and metrics[name].notna().any()):
         print(f"{name:22}{first[name]:12.4g}{last[name]:12.4g}")
