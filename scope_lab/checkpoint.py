@@ -29,11 +29,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .config import ScopeConfig, read_yaml
+from .config import ScopeConfig
 from .durable import leftovers, remove_folder, sync, tidy, whole_file, whole_folder, write_text
 from .errors import InputError, RunStopped
 from .hardware import describe
 from .redaction import without_secrets
+from .settings import read_yaml
 
 Weights = dict[str, torch.Tensor] | None
 
@@ -257,7 +258,7 @@ def check_same(folder: Path, config: ScopeConfig) -> None:
 def is_complete(folder: Path, config: ScopeConfig) -> bool:
     """Whether the run in a folder got to its last step, and was evaluated there if it should be."""
     manifest = folder / "manifest.json"
-    if not manifest.is_file() or (config.eval_problems and not evaluation_file(folder, config.steps).is_file()):
+    if not manifest.is_file() or (config.evaluates and not evaluation_file(folder, config.steps).is_file()):
         return False
     return json.loads(manifest.read_text())["steps"] >= config.steps
 

@@ -1,27 +1,24 @@
-"""Every setting of a training run: a plain dataclass, read from YAML recipes and command-line overrides."""
+"""Every setting of a training run: a plain dataclass that says what it accepts. settings.py reads it from files."""
 
 import math
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from .durable import write_text
-from .errors import InputError, did_you_mean, one_line, shown
+from .errors import InputError, did_you_mean, shown
 from .methods import METHODS, Method
 from .models import PAIRS
 from .redaction import CREDENTIALS
 from .tasks import SPLITS
 from .tasks.base import ALL
 from .tasks.own import check_threshold
-
-RECIPES = Path(__file__).resolve().parent / "recipes"
 
 PIPELINES = ("streaming", "synchronous")
 ENGINES = ("transformers", "vllm")
@@ -43,6 +40,7 @@ POSITIVE = (
     "lora_alpha",
     "eval_samples",
     "eval_temperature",
+    "eval_max_new_tokens",
     "keep_checkpoints",
     "teacher_timeout",
     "teacher_concurrency",
@@ -146,13 +144,19 @@ class ScopeConfig:
     device: str = setting("auto", "optimizer", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
     precision: str = setting("auto", "optimizer", "auto: bf16 on a GPU (weights stay fp32)", ("auto", "fp32", "bf16"))
 
-    eval_problems: int = setting(200, "evaluation", "held-out problems before and after; 0: no evaluation")
+    eval_task: str | None = setting(None, "evaluation", "what is evaluated on; default: the task that is trained on")
+    eval_split: str | None = setting(
+        None, "evaluation", "which held-out problems; default: test, of an eval_task all", (*SPLITS, ALL)
+    )
+    eval_problems: int | None = setting(
+        None, "evaluation", "their number, 0: no evaluation; default: 200 or all of fewer, the whole of split all"
+    )
     eval_samples: int = setting(32, "evaluation", "responses a problem")
-    eval_split: str = setting("test", "evaluation", "which held-out problems", SPLITS)
     eval_every: int = setting(0, "evaluation", "also every so many steps; 0: only before and after")
     eval_temperature: float | None = setting(None, "evaluation", "default: temperature")
     eval_top_p: float = setting(1.0, "evaluation", "the paper: 0.95")
     eval_top_k: int = setting(0, "evaluation", "the paper: 20")
+    eval_max_new_tokens: int | None = setting(None, "evaluation", "default: max_new_tokens, else what its task needs")
 
     out: str | None = setting(None, "output", "run folder; without one nothing is written")
     checkpoint_every: int = setting(50, "output", "steps between checkpoints; 0: only at the end")
@@ -161,7 +165,9 @@ class ScopeConfig:
 
     @classmethod
     def from_recipe(cls, recipe: str | None = None, **settings) -> "ScopeConfig":
-        """The settings of `scope-lab train --recipe RECIPE --SETTING VALUE …`: see `build_config`."""
+        """The settings of `scope-lab train --recipe RECIPE --SETTING VALUE …`: see `settings.build_config`."""
+        from .settings import build_config
+
         return build_config(recipe, settings)
 
     @property
@@ -177,10 +183,10 @@ class ScopeConfig:
     def validate(self) -> "ScopeConfig":
         """Raises ValueError with one line: the setting, what was found, what is accepted. Returns itself."""
         self._read_types()
-        if self.eval_split == ALL:
+        if self.eval_split == ALL and self.eval_task is None:
             raise InputError(
-                f"eval_split: found all, which holds what is trained on; accepted {', '.join(SPLITS)}; a file of "
-                "problems held out is for `scope-lab evaluate --task FILE.jsonl --split all`"
+                f"eval_split: found all, which holds what is trained on; accepted {', '.join(SPLITS)}, or set "
+                "eval_task: a file or set that is held out whole"
             )
         for item in fields(self):
             value, choices = getattr(self, item.name), item.metadata["choices"]
@@ -199,14 +205,14 @@ class ScopeConfig:
             if value is not None and value != "auto" and not value > 0:
                 raise InputError(f"{name}: found {value}, accepted above 0")
         for name in NOT_NEGATIVE:
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{name}: found {getattr(self, name)}, accepted 0 or more")
         if not 0 <= self.teacher_failure_limit <= 1:
             raise InputError(f"teacher_failure_limit: found {self.teacher_failure_limit}, accepted 0 to 1")
         for name in ("top_p", "eval_top_p", "ess_fraction"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, accepted above 0 and at most 1")
-        for name, why in self._without_effect():
+        for name, why in self.without_effect():
             raise InputError(f"{name}: has no effect {why}; leave it out")
         check_threshold(self.verifier, self.verifier_threshold)
         if self.schedule == "cosine" and self.warmup_steps >= self.steps:
@@ -234,17 +240,17 @@ class ScopeConfig:
 
         YAML and command lines are read by `read_value`, which also takes numbers that are written out.
         """
-        for name, kinds in _types().items():
+        for name, kinds in setting_types().items():
             value = getattr(self, name)
             if isinstance(value, os.PathLike):
                 value = os.fspath(value)
             elif getattr(value, "shape", None) == ():
                 value = value.item()
             if type(value) not in kinds and not (type(value) is int and float in kinds):
-                raise InputError(f"{name}: found {shown(value)}, accepted {_type_name(kinds)}")
+                raise InputError(f"{name}: found {shown(value)}, accepted {type_name(kinds)}")
             setattr(self, name, value)
 
-    def _without_effect(self) -> Iterator[tuple[str, str]]:
+    def without_effect(self) -> Iterator[tuple[str, str]]:
         """Settings that have been given and would do nothing, and why."""
         defaults = {item.name: item.default for item in fields(self)}
         for idle, names, why in (
@@ -255,6 +261,7 @@ class ScopeConfig:
             (not self.teacher_servers, ("teacher_timeout", "teacher_concurrency"), "without teacher_servers"),
             (not self.lora_rank, ("lora_alpha",), "without lora_rank"),
             (self.engine != "vllm", ("engine_memory", "engine_gap_limit"), "without engine=vllm"),
+            (not self.evaluates, ("eval_task", "eval_max_new_tokens"), "with eval_problems 0"),
         ):
             yield from ((name, why) for name in names if idle and getattr(self, name) != defaults[name])
 
@@ -275,6 +282,16 @@ class ScopeConfig:
                 f"logprob_temperature: found {scored_at:g}, accepted with engine=vllm 1, or the temperature where "
                 "top_p is 1 and top_k 0"
             )
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are evaluations at all."""
+        return self.eval_problems != 0
+
+    @property
+    def held_out_split(self) -> str:
+        """The split that evaluations are on."""
+        return self.eval_split or (ALL if self.eval_task else "test")
 
     @property
     def tracker_names(self) -> list[str]:
@@ -307,126 +324,12 @@ def split_list(text: str) -> list[str]:
 
 
 @cache
-def _types() -> dict[str, tuple[type, ...]]:
+def setting_types() -> dict[str, tuple[type, ...]]:
     """What a setting's value may be of, by its name; NoneType among them where it may be left out."""
     hints = typing.get_type_hints(ScopeConfig).items()
     return {name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,) for name, hint in hints}
 
 
-def read_value(name: str, value: Any) -> Any:
-    """A setting's value from YAML or a command line in the type its field has. Raises ValueError naming the setting."""
-    if name not in _types():
-        raise InputError(f"unknown setting {shown(name)}{did_you_mean(name, _types())}")
-    options = _types()[name]
-    if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
-        if type(None) in options:
-            return None
-        raise InputError(f"{name}: found nothing, accepted {_type_name(options)}")
-    for kind in options:
-        if kind is bool:
-            words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-            if str(value).lower() in words:
-                return words[str(value).lower()]
-        elif kind in (int, float) and not isinstance(value, bool):
-            try:
-                number = float(str(value).replace("_", ""))
-            except ValueError:  # a word, or a number of thousands of digits
-                continue
-            if kind is float or number.is_integer():
-                return kind(number)
-        elif kind is str and isinstance(value, str | os.PathLike):
-            return os.fspath(value)
-    raise InputError(f"{name}: found {shown(value)}, accepted {_type_name(options)}")
-
-
-def _type_name(options) -> str:
+def type_name(options) -> str:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "none"}
     return " or ".join(words[kind] for kind in options)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which takes no key twice: plain YAML keeps the last one in silence."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"{twice[0]!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path, what: str) -> Any:
-    """A YAML file's content. Raises InputError that calls it `what`."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    # A date that is none, a number of thousands of digits, brackets in brackets: not every mistake is a YAMLError.
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"{what}: {path} is not YAML ({one_line(error)})") from None
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """Settings from a YAML file, or a recipe of the package by name. Raises ValueError naming file and problem."""
-    path, content = _open_recipe(name)
-    return _typed({key: value for key, value in content.items() if key != "plan"}, "recipe", path)
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """Every setting of the run in a folder: those that are newer than it have their defaults.
-
-    Raises InputError naming its config.yaml and the problem.
-    """
-    path = folder / "config.yaml"
-    return asdict(ScopeConfig()) | _typed(_mapping(path, "run"), "run", path)
-
-
-def _mapping(path: Path, what: str) -> Mapping:
-    content = read_yaml(path, what)
-    if not isinstance(content, Mapping):
-        raise InputError(f"{what}: {path} holds no settings; accepted lines like `tau: 1.0`")
-    return content
-
-
-def _typed(content: Mapping, what: str, path: Path) -> dict[str, Any]:
-    try:
-        return {str(key): read_value(str(key), value) for key, value in content.items()}
-    except ValueError as error:
-        raise InputError(f"{what}: {path}: {error}") from None
-
-
-def read_plan(name: str) -> dict[str, Any]:
-    """A recipe's `plan:`, on how many devices it is meant to run: no setting of a run, for a launcher says that."""
-    path, content = _open_recipe(name)
-    found, accepted = content.get("plan", {}), {"devices": int, "teacher_at": str, "teacher_devices": int}
-    if not isinstance(found, Mapping) or any(type(value) is not accepted.get(key) for key, value in found.items()):
-        raise InputError(
-            f"recipe: {path}: plan: found {shown(found)}, accepted {', '.join(accepted)}, each with a value"
-        )
-    return dict(found)
-
-
-def _open_recipe(name: str) -> tuple[Path, Mapping]:
-    path = Path(name)
-    if not path.is_file():
-        path = RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in RECIPES.glob("*.yaml"))
-        raise InputError(f"recipe: {name} is neither a file nor one of {', '.join(known)}{did_you_mean(name, known)}")
-    return path, _mapping(path, "recipe")
-
-
-def build_config(recipe: str | None, overrides: Mapping[str, Any]) -> ScopeConfig:
-    """Defaults, then the pair's own recipe (recipes/PAIR.yaml), then `recipe`, then overrides; validated.
-
-    recipe  a YAML file, or a recipe of the package by name. Raises InputError, as `ScopeConfig.validate` does.
-    """
-    chosen = read_recipe(recipe) if recipe else {}
-    overrides = {name: read_value(name, value) for name, value in overrides.items()}
-    pair = overrides.get("pair", chosen.get("pair"))
-    base = read_recipe(pair) if pair in PAIRS and (RECIPES / f"{pair}.yaml").is_file() else {}
-    merged = {**base, **chosen, **overrides}
-    while overrides and merged.get("method", "scope") in METHODS:
-        # What an override has switched off, a recipe's lines about it go with it.
-        idle = {name for name, _ in ScopeConfig(**merged)._without_effect()} - overrides.keys()
-        if not idle & merged.keys():
-            break
-        merged = {name: value for name, value in merged.items() if name not in idle}
-    return ScopeConfig(**merged).validate()

@@ -31,6 +31,7 @@ class Work:
     """One step's rollouts.
 
     response_tokens  mean length; longest: of the batch's longest response, which all decode steps wait for
+    eval_longest     of an evaluation's, where they may be longer than a step's; for memory alone
     wrong            share of rollouts that are wrong; mixed: share in groups of both kinds, the only ones GRPO updates
     verify_seconds   of one verdict
     """
@@ -41,6 +42,7 @@ class Work:
     prompt_tokens: float = 200
     response_tokens: float = 4_000
     longest: float = 12_288
+    eval_longest: float = 0
     wrong: float = 0.5
     mixed: float = 1.0
     verify_seconds: float = VERIFY_SECONDS

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .checkpoint import evaluation_file, read_metrics
-from .config import read_run
 from .evaluation import Evaluation, bootstrap_intervals, pass_at_k, powers_of_two
 from .methods import METHODS, method_name
+from .settings import read_run
 from .tasks.countdown import DIFFICULTIES, parse_prompt, solutions
 
 # Pure reinforcement first, then the methods that listen to a teacher. Ablations are not among them.

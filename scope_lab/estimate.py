@@ -5,13 +5,14 @@ from dataclasses import fields
 
 from .architectures import CONFIGS, Architecture, architecture
 from .commands.flags import add_command, add_settings
-from .config import ScopeConfig, build_config, read_plan, split_list
+from .config import ScopeConfig, split_list
 from .cost import TEACHER_PLACES, UTILISATION, VERIFY_SECONDS, Setup, Work, hidden_seconds, step_seconds
 from .devices import DEVICES, GIB, Device, device
 from .errors import InputError
 from .memory import KEPT_FREE, fits, memory, peak, remedies
 from .models import PAIRS, load_tokenizer
 from .rollouts import check_context, encode_prompts
+from .settings import build_config, read_plan
 from .tasks import load_task, problem_file
 from .teachers.adapter import adapter_of_the_same_base
 
@@ -74,11 +75,13 @@ def work_from(config: ScopeConfig, **assumed: float) -> Work:
     Without max_new_tokens the longest is the task's; a file called NO_TASK need not be there.
     """
     longest = config.max_new_tokens or _longest(config.task or "")
+    eval_longest = config.eval_max_new_tokens if config.evaluates else None
     return Work(
         method=config.method,
         prompts=config.prompts_per_step,
         rollouts_per_prompt=config.rollouts_per_prompt,
         longest=longest,
+        eval_longest=eval_longest or 0,
         **{**measured(config), "response_tokens": longest / 2, **assumed},
     )
 
@@ -127,7 +130,8 @@ def plan_text(setup: Setup, work: Work, steps: int) -> str:
     Raises InputError where prompt and longest response exceed the student's context.
     """
     student = setup.student
-    check_context(work.prompt_tokens, work.longest, student.context, f"the context of {student.name}")
+    longest = max(work.longest, work.eval_longest)
+    check_context(work.prompt_tokens, longest, student.context, f"the context of {student.name}")
     trains = f"a LoRA adapter of rank {setup.lora_rank} trains" if setup.lora_rank else "all weights train"
     several = setup.devices > 1
     sent = several or (setup.teacher and setup.teacher_at == "elsewhere")

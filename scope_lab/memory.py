@@ -51,7 +51,7 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
     always      student weights, and a reference copy, 4 N each (mixed and an adapter's base: 2 N); optimizer state
                 8 · trained parameters (AdamW's two moments); teacher weights, if "here", 2 N_T (mixed) or 4 N_T
     generation  KV cache, `cost.cache_bytes` a number (`cost.cache_size`), of `sequences_per_batch` rows, all of
-                prompt + longest response; logits of one token a row
+                prompt + longest response, an evaluation's too; logits of one token a row
     update      gradients 4 · trained parameters; activations of a micro-batch (`activation_bytes`) and their gradients
                 (`passing_bytes`); a chunk of logits (`logits_bytes`)
     vLLM        always holds `engine_memory` of the device, with its cache and its copy of the weights
@@ -76,8 +76,9 @@ def memory(setup: Setup, work: Work) -> dict[str, dict[str, float]]:
     longest = work.prompt_tokens + work.longest
     copies = 2.0 * (student.active + student.head) if setup.mixed and n == 1 and not setup.lora_rank else 0.0
     rows, writer = min(setup.sequences_per_batch, work.rollouts), sampler(setup, work)
+    longest_sampled = work.prompt_tokens + max(work.longest, work.eval_longest)
     generation = {
-        "KV cache": float(cache_bytes(setup, work)) * rows * longest * cache_size(writer),
+        "KV cache": float(cache_bytes(setup, work)) * rows * longest_sampled * cache_size(writer),
         "logits": 16.0 * rows * writer.vocabulary,
         "bfloat16 copies": copies,
     }

@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from .config import RECIPES, ScopeConfig, build_config, read_value, read_yaml
+from .config import ScopeConfig
 from .errors import InputError, did_you_mean, shown
+from .settings import RECIPES, build_config, read_value, read_yaml
 
 PLANS = RECIPES / "plans"
 KEYS = {

@@ -2,42 +2,52 @@
 
 import random
 import warnings
+from collections.abc import Sequence
 
 from .config import ScopeConfig
 from .errors import InputError, shown
 from .rollouts import encode_prompts
 from .tasks import Problem, Task
-from .tasks.base import is_finite
+from .tasks.base import ALL, is_finite
 
 PROMPTS_READ = 16  # of those with the most characters: to read every prompt would take long
+HELD_OUT = 200  # where the settings do not say how many
 
 
 class RunProblems:
-    """What a run trains on and is evaluated on, a function of settings and task alone.
+    """What a run trains on and is evaluated on, a function of settings and tasks alone.
 
-    train, held_out  lists of problems; longest_prompt: tokens of the longest of those that were read
-    context          the student's, in tokens; None: no limit
+    train, held_out                  lists of problems
+    response_limit, eval_limit       tokens of a response, in training and in evaluation
+    longest_prompt                   tokens of the longest of those that were read
 
-    Raises InputError for a task without training problems, or where a prompt and a response do not fit the context.
+    context: the student's, in tokens; None: no limit. Raises InputError for a task without problems, or where a prompt
+    and a response do not fit the context. Warns of problems that are in both lists.
     """
 
-    def __init__(self, config: ScopeConfig, task: Task, tokenizer, context: int | None):
+    def __init__(self, config: ScopeConfig, task: Task, eval_task: Task, tokenizer, context: int | None):
         self.seed, self.per_step = config.seed, config.prompts_per_step
-        self.train = training_problems(config, task)
-        wanted = config.eval_problems
-        self.held_out = list(task.problems(config.eval_split, wanted, seed=0)) if wanted else []
-        limit = config.max_new_tokens or task.max_new_tokens
-        if context and limit >= context:
-            raise InputError(f"max_new_tokens: found {limit}, accepted less than the student's context of {context}")
-        longest = sorted([*self.train, *self.held_out], key=lambda problem: len(problem.prompt))[-PROMPTS_READ:]
-        lengths = [len(tokens) for tokens in encode_prompts(tokenizer, longest)]
-        self.longest_prompt = max(lengths)
-        for problem, length in zip(longest, lengths, strict=True):
-            if context and length + limit > context:
-                raise InputError(
-                    f"task: problem {shown(problem.id)} of {task.name} has {length} tokens, accepted at most "
-                    f"{context - limit} beside max_new_tokens {limit} in the student's context of {context}"
-                )
+        self.train, self.held_out = training_problems(config, task), held_out_problems(config, eval_task)
+        trained_on = {problem.prompt for problem in self.train}
+        if known := sum(problem.prompt in trained_on for problem in self.held_out):
+            warnings.warn(f"evaluation: {known} of its {len(self.held_out)} problems are trained on", stacklevel=2)
+        self.response_limit = config.max_new_tokens or task.max_new_tokens
+        self.eval_limit = config.eval_max_new_tokens or config.max_new_tokens or eval_task.max_new_tokens
+        self.longest_prompt = 0
+        for name, limit, which, problems in (
+            ("max_new_tokens", self.response_limit, task, self.train),
+            ("eval_max_new_tokens", self.eval_limit, eval_task, self.held_out),
+        ):
+            longest = sorted(problems, key=lambda problem: len(problem.prompt))[-PROMPTS_READ:]
+            if longest and context and limit >= context:
+                raise InputError(f"{name}: found {limit}, accepted less than the student's context of {context}")
+            for problem, tokens in zip(longest, encode_prompts(tokenizer, longest), strict=True):
+                if context and len(tokens) + limit > context:
+                    raise InputError(
+                        f"task: problem {shown(problem.id)} of {which.name} has {len(tokens)} tokens, accepted at most "
+                        f"{context - limit} beside {name} {limit} in the student's context of {context}"
+                    )
+                self.longest_prompt = max(self.longest_prompt, len(tokens))
 
     def of_step(self, step: int) -> list[Problem]:
         """The next prompts of an endless shuffled walk through the training problems, each once an epoch."""
@@ -52,14 +62,26 @@ class RunProblems:
         return chosen
 
 
-def training_problems(config: ScopeConfig, task: Task) -> list[Problem]:
+def training_problems(config: ScopeConfig, task: Task) -> Sequence[Problem]:
     """All that a finite task has, 10,000 of one that makes its own without end, or as many as the settings say."""
-    if config.eval_split == "train" and config.eval_problems:
-        warnings.warn("eval_split is train: the evaluation is not on held-out problems", stacklevel=2)
     wanted = config.train_problems
     if wanted is None and not is_finite(task):
         wanted = 10_000
-    problems = list(task.problems("train", wanted, seed=config.seed))
+    return _some(task, "train", task.problems("train", wanted, seed=config.seed))
+
+
+def held_out_problems(config: ScopeConfig, task: Task) -> Sequence[Problem]:
+    """As many as the settings say; else the whole of split all, and of the others the first 200, or all of fewer."""
+    if not config.evaluates:
+        return []
+    split, wanted = config.held_out_split, config.eval_problems
+    if wanted is None and not is_finite(task):
+        wanted = HELD_OUT
+    problems = task.problems(split, wanted, seed=0)
+    return _some(task, split, problems if wanted is not None or split == ALL else problems[:HELD_OUT])
+
+
+def _some(task: Task, split: str, problems: Sequence[Problem]) -> Sequence[Problem]:
     if not problems:
-        raise InputError(f"task: {task.name} has no problem in its train split")
+        raise InputError(f"task: {task.name} has no problem in its {split} split")
     return problems

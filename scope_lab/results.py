@@ -12,12 +12,12 @@ import pandas as pd
 
 from .ablations import FinishedRun
 from .checkpoint import check_same, evaluation_file, evaluation_files, is_complete, read_metrics
-from .config import read_run
 from .diversity import Curve, pass_curve
 from .errors import InputError
 from .evaluation import Evaluation, pass_at_k, powers_of_two
 from .plan import PlannedRun
 from .seeds import contrast
+from .settings import read_run
 
 RATE_RUN = re.compile(r"(?P<family>.+)-learning_rate-(?P<rate>[^-]+(-\d+)?)-seed\d+")
 TIE = 0.001  # rates whose Avg@k is this near the best count as equal

@@ -15,7 +15,8 @@ from .teachers.adapter import AdapterTeacher, adapter_of_the_same_base
 from .teachers.vllm import ServerTeacher, teacher_behind_servers
 
 # What objects of one's own must have, of the protocols Task and Teacher.
-ASKED = {"task": ("name", "max_new_tokens", "problems", "verify"), "teacher": ("name", "score")}
+OF_A_TASK = ("name", "max_new_tokens", "problems", "verify")
+ASKED = {"task": OF_A_TASK, "eval_task": OF_A_TASK, "teacher": ("name", "score")}
 
 
 class RunModels(NamedTuple):
@@ -29,13 +30,14 @@ class RunModels(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
-def with_objects(config: ScopeConfig, task: Task | None, teacher: Teacher | None) -> ScopeConfig:
+def with_objects(config: ScopeConfig, **objects: Task | Teacher | None) -> ScopeConfig:
     """The settings of a run with objects of one's own: they name those, so that it does not go on without them.
 
+    objects  task, eval_task, teacher; None: what the settings say
     Raises InputError for an object that lacks what its protocol asks for.
     """
     names: dict[str, Any] = {}
-    for setting, found in (("task", task), ("teacher", teacher)):
+    for setting, found in objects.items():
         if found is None:
             continue
         asked = ASKED[setting]
@@ -73,6 +75,10 @@ def load_models(
         )
         if pair.teacher is not None:
             pair.teacher.to(device)
+    if config.spec.baseline == "kd" and pair.teacher is None:
+        raise InputError(
+            "teacher: found an object that scores, accepted with method kd a model to sample from; name one"
+        )
     if isinstance(teacher, ServerTeacher):
         teacher.check(pair.tokenizer, config.allow_mismatch)
     student = pair.student

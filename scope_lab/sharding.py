@@ -34,6 +34,8 @@ def make_accelerator(device: str, bf16: bool, **how):
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
         plugin = FullyShardedDataParallelPlugin(
             fsdp_version=2,
+            # Layer by layer, so that gradients are exchanged while those of earlier layers are still computed.
+            auto_wrap_policy=os.environ.get("FSDP_AUTO_WRAP_POLICY", "TRANSFORMER_BASED_WRAP"),
             cpu_ram_efficient_loading=False,
             # They must fit whole to sample, so they may stay from forward to backward: one exchange less.
             reshard_after_forward=False,

@@ -18,11 +18,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .checkpoint import FREE, LOCK, check_same, evaluation_file, is_complete, make_compact
-from .config import ScopeConfig, read_run
+from .config import ScopeConfig
 from .errors import InputError, RunStopped
 from .evaluation import Evaluation
 from .loop import stop_after_step
 from .plan import PlannedRun
+from .settings import read_run
 
 POLL_SECONDS = 0.5
 LOG = "log.txt"
@@ -30,7 +31,8 @@ LOG = "log.txt"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # What the untrained student's evaluation depends on: runs that agree in these share one.
 BEFORE_TRAINING = (
-    "pair", "student", "task", "temperature", "max_new_tokens", "sequences_per_batch", "device", "precision",
+    "pair", "student", "task", "verifier", "verifier_threshold", "temperature", "max_new_tokens", "sequences_per_batch",
+    "device", "precision", "engine",
     *(item.name for item in fields(ScopeConfig) if item.metadata["section"] == "evaluation" and item.name not in FREE),
 )  # fmt: skip
 
@@ -168,7 +170,7 @@ class _Process:
         name, config = self.run.name, self.run.config
         if self.complete:
             text = f"{name}: {config.steps} steps in {time.monotonic() - self.started:.0f} s"
-            if not config.eval_problems:
+            if not config.evaluates:
                 return text
             values = Evaluation.load(evaluation_file(self.run.folder, config.steps)).metrics()
             n = config.eval_samples

@@ -50,7 +50,7 @@ class ScopeTrainer:
 
     config   every setting; validated here
     pair     models already in memory, instead of those that config names; the student is trained in place
-    task     a task of your own (scope_lab.tasks.Task), instead of the one that config names
+    task     a task of your own (scope_lab.tasks.Task), instead of the one that config names; eval_task likewise
     teacher  a teacher of your own (scope_lab.teachers.Teacher), instead of the pair's in this process
     resume   go on with the run in config.out
     progress False: no bars
@@ -67,8 +67,10 @@ class ScopeTrainer:
         teacher: Teacher | None = None,
         resume: bool = False,
         progress: bool = True,
+        eval_task: Task | None = None,
     ):
-        self.config = config = with_objects(config, task, teacher).validate()
+        objects = {"task": task, "eval_task": eval_task, "teacher": teacher}
+        self.config = config = with_objects(config, **objects).validate()
         self.spec = config.spec
         device = pick_device(config.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and device == "cuda")
@@ -83,7 +85,9 @@ class ScopeTrainer:
             if self.folder and resume and self.ranks.is_main:
                 self.folder.tidy()
         with self.ranks.same_fate():
-            student, optimizer = self._load(pair, task, teacher, resume, device, bf16)
+            self.task = self._task_of(config.task, task)
+            self.eval_task = self._task_of(config.eval_task, eval_task) if config.eval_task else self.task
+            student, optimizer = self._load(pair, teacher, resume, device, bf16)
         self.student, self.optimizer = prepare(self.accelerator, student, optimizer)
         with self.ranks.same_fate():
             self.engine = self._engine_of(self.unwrapped, bf16)
@@ -97,13 +101,15 @@ class ScopeTrainer:
         if (config.top_p, config.top_k) != (1.0, 0) and self.spec.reads_teacher:
             warnings.warn("top_p < 1 or top_k > 0: log-ratios of sampled tokens are then biased", stacklevel=2)
 
-    def _load(self, pair, task, teacher, resume: bool, device: str, bf16: bool):
-        """What this process does by itself before all train together: task, models, the checkpoint to go on from.
+    def _task_of(self, name: str | None, own: Task | None) -> Task:
+        return with_verifier(own or load_task(name or ""), self.config.verifier, self.config.verifier_threshold)
+
+    def _load(self, pair, teacher, resume: bool, device: str, bf16: bool):
+        """What this process does by itself before all train together: models, the checkpoint to go on from.
 
         Returns the student and its optimizer.
         """
         config = self.config
-        self.task = with_verifier(task or load_task(config.task or ""), config.verifier, config.verifier_threshold)
         models = load_models(config, pair, teacher, device, bf16, self.accelerator.is_fsdp2)
         self.pair, student, self.teacher, self.reference, optimizer = models
         self.tokenizer = self.pair.tokenizer
@@ -117,9 +123,10 @@ class ScopeTrainer:
             autocast=self.accelerator.autocast,
         )
         self.failure_limit = FailureLimit(config.teacher_failure_limit)
+        self.eval_verifier = self.pipeline.verifier if self.eval_task is self.task else Verifier(self.eval_task)
         self.verdict_limit = VerdictLimit(self.task.name)
         context = getattr(student.config, "max_position_embeddings", None)
-        self.problems = RunProblems(config, self.task, self.tokenizer, context)
+        self.problems = RunProblems(config, self.task, self.eval_task, self.tokenizer, context)
         if self.folder and resume:
             self.step = self.folder.restore(student, optimizer, self.ranks.is_main)
             if self.step > config.steps:
@@ -128,12 +135,13 @@ class ScopeTrainer:
         return student, optimizer
 
     def _engine_of(self, model, bf16: bool) -> Engine:
+        problems = self.problems
         return engine_of(
             self.config,
             model,
             self.tokenizer,
-            self.task,
-            longest_prompt=self.problems.longest_prompt,
+            # A prompt that was not read may be longer.
+            longest=2 * problems.longest_prompt + max(problems.response_limit, problems.eval_limit),
             dtype="bfloat16" if bf16 else "float32",
             autocast=self.accelerator.autocast,
             several_ranks=self.ranks.size > 1,
@@ -167,6 +175,7 @@ class ScopeTrainer:
                 if last or stopping() or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self.save_checkpoint()
         self.pipeline.verifier.close()
+        self.eval_verifier.close()
         if self.folder:
             weights = whole_weights(self.student, self.ranks.is_main) if self.step == config.steps else None
             with self.ranks.same_fate():
@@ -262,9 +271,10 @@ class ScopeTrainer:
     ) -> Rollouts:
         """The policy's responses, a function of weights, seed, step and their row in the step's batch alone."""
         config = self.config
-        sampling = self.sampling(config.temperature, config.top_p, config.top_k, self._step_seed(), first_row)
+        limit = self.problems.response_limit
+        sampling = self.sampling(config.temperature, config.top_p, config.top_k, limit, self._step_seed(), first_row)
         rollouts = self.sampler.sample(problems, config.rollouts_per_prompt, sampling, on_finished)
-        rollouts.student, rollouts.step = self.pair.student_name, self.step
+        rollouts.task, rollouts.student, rollouts.step = self.task.name, self.pair.student_name, self.step
         rollouts.teacher = self.teacher.name if self.teacher else ""
         if self.spec.baseline == "kd":  # the sampler was the teacher
             rollouts.teacher_logp_BT = rollouts.student_logp_BT
@@ -316,8 +326,7 @@ class ScopeTrainer:
     def unwrapped(self):
         return self.accelerator.unwrap_model(self.student)
 
-    def sampling(self, temperature: float, top_p: float, top_k: int, seed: int, first_row: int = 0) -> Sampling:
-        limit = self.config.max_new_tokens or self.task.max_new_tokens
+    def sampling(self, temperature: float, top_p: float, top_k: int, limit: int, seed: int, first_row: int) -> Sampling:
         return Sampling(temperature, top_p, top_k, limit, seed, self.config.logprob_temperature, first_row)
 
     def step_problems(self) -> list[Problem]:
@@ -327,7 +336,7 @@ class ScopeTrainer:
     def evaluate_now(self) -> Evaluation | None:
         """Evaluate the student on held-out problems; the same problems and sampling seed at every step."""
         config = self.config
-        if not config.eval_problems:
+        if not config.evaluates:
             return None
         kept = self.folder.evaluation(self.step) if self.folder and self.step == self.first_step else None
         if evaluation := self.ranks.from_main(Evaluation.load(kept) if kept and kept.is_file() else None):
@@ -337,7 +346,8 @@ class ScopeTrainer:
         temperature = config.eval_temperature or config.temperature
         share, mine = self.ranks.share(len(problems)), None
         first_row = share.start * config.eval_samples
-        sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, 10_000, first_row)
+        limit = self.problems.eval_limit
+        sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, limit, 10_000, first_row)
         with self.sampling_student():
             if share:
                 with self._bar(f"evaluate step {self.step}", len(share) * config.eval_samples) as bar:
@@ -347,14 +357,15 @@ class ScopeTrainer:
                         sampling,
                         on_finished=lambda _, rows: bar.update(len(rows)),
                     )
-                rollouts.verify(self.pipeline.verifier)
+                rollouts.task = self.eval_task.name
+                rollouts.verify(self.eval_verifier)
                 label = f"{config.method} step {self.step}"
-                mine = Evaluation.of(rollouts, label, config.eval_split), verdicts_given(rollouts)
+                mine = Evaluation.of(rollouts, label, config.held_out_split), verdicts_given(rollouts)
         evaluations, given = zip(*[part for part in self.ranks.collect(mine) if part], strict=True)
         evaluation = evaluations_joined(evaluations)
         with self.ranks.same_fate():
             if self.step == 0:
-                self.verdict_limit.count(sum(given, Counter()))
+                VerdictLimit(self.eval_task.name).count(sum(given, Counter()))
             if self.folder and self.ranks.is_main:
                 with self.folder.safe_end(f"evaluation at step {self.step}"):
                     evaluation.save(self.folder.evaluation(self.step))

@@ -9,11 +9,13 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch.distributed.fsdp import FSDPModule
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from scope_lab import ScopeTrainer
-from scope_lab.config import build_config
 from scope_lab.errors import InputError
 from scope_lab.models import Pair, load_pair
+from scope_lab.settings import build_config
 from scope_lab.sharding import whole_optimizer_state
 
 SMALL = {
@@ -65,6 +67,9 @@ def run(pair: Pair, changes: dict, resume: bool = False) -> dict:
         "responses": trainer.last_batch.rollouts.responses,
         "evaluations": {step: vars(e) for step, e in getattr(trainer, "evaluations", {}).items()},
         "sharded": any(hasattr(p, "full_tensor") for p in trainer.student.parameters()),
+        "layers_apart": all(
+            isinstance(x, FSDPModule) for x in trainer.student.modules() if isinstance(x, LlamaDecoderLayer)
+        ),
         "processes": trainer.ranks.size,
         "state": whole_optimizer_state(trainer.optimizer, trainer.ranks.is_main),
     }

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from scope_lab.cli import main
-from scope_lab.config import ScopeConfig, read_recipe
+from scope_lab.config import ScopeConfig
 from scope_lab.errors import InputError
 from scope_lab.models import DATA
+from scope_lab.settings import read_recipe
 
 QUICK = [
     "train",

@@ -23,8 +23,8 @@ from test_trainer import without_times
 
 from scope_lab import ScopeTrainer
 from scope_lab.cli import build_parser
-from scope_lab.config import RECIPES, build_config
 from scope_lab.distributed import Ranks, joined
+from scope_lab.settings import RECIPES, build_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
 
@@ -94,7 +94,8 @@ def same_metrics(theirs: list[dict], ours: list[dict]) -> None:
 
 def test_fsdp2_holds_shards_and_ddp_does_not(found):
     for way in WAYS:
-        assert {rank["scope"]["sharded"] for rank in found[way]} == {way == "fsdp2"}
+        for part in ("sharded", "layers_apart"):
+            assert {rank["scope"][part] for rank in found[way]} == {way == "fsdp2"}
 
 
 def test_the_main_process_alone_keeps_what_is_saved(found, two):

@@ -36,7 +36,7 @@ def of(rollouts, row: int) -> tuple:
 @pytest.mark.parametrize("batch_size", [7, 256])
 def test_each_rollout_is_called_finished_once_and_does_not_change_afterwards(student, tokenizer, batch_size):
     watch = Watch()
-    rollouts = TransformersEngine(student, tokenizer, "countdown", batch_size).sample(PROBLEMS, 4, SAMPLING, watch)
+    rollouts = TransformersEngine(student, tokenizer, batch_size).sample(PROBLEMS, 4, SAMPLING, watch)
     assert set(rollouts.finish_reason) == {"stop", "length"}
     assert watch.seen == {row: of(rollouts, row) for row in range(len(rollouts))}
     assert 1 < watch.calls < len(rollouts), "rollouts that end together come together"

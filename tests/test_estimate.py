@@ -5,11 +5,12 @@ import re
 import pytest
 
 from scope_lab.cli import build_parser, main
-from scope_lab.config import build_config
 from scope_lab.cost import Work
-from scope_lab.devices import DEVICES
+from scope_lab.devices import DEVICES, device
 from scope_lab.errors import InputError
-from scope_lab.estimate import duration, number, plan_of, setup_from, size, work_from
+from scope_lab.estimate import duration, number, plan_of, plan_text, setup_from, size, work_from
+from scope_lab.memory import memory
+from scope_lab.settings import build_config
 from scope_lab.tasks import load_task
 
 PAIR = ["plan", "--student", "qwen3-1.7b", "--teacher", "qwen3-8b", "--max-new-tokens", "2048"]
@@ -113,6 +114,23 @@ def test_every_setting_of_a_run_can_be_given(capsys):
 )
 def test_bad_input_is_told_in_one_line(capsys, words, error):
     assert error in refused(capsys, *PAIR, "--on", "h100", *words)
+
+
+def test_longer_responses_in_evaluation_take_memory_and_must_fit_the_context():
+    def cache(settings):
+        pair = {"student": "qwen3-1.7b", "teacher": "qwen3-8b", "task": "problems.jsonl"}
+        config = build_config(None, {**pair, **settings})
+        setup, work = setup_from(config, device("h100")), work_from(config)
+        return memory(setup, work)["generation"]["KV cache"], setup, work
+
+    short, *_ = cache({"max_new_tokens": 400})
+    for settings in ({"eval_max_new_tokens": 1000}, {"eval_max_new_tokens": 300}):
+        found, setup, work = cache({"max_new_tokens": 400, **settings})
+        longest = max(400, settings["eval_max_new_tokens"])
+        assert found / short == pytest.approx((work.prompt_tokens + longest) / (work.prompt_tokens + 400))
+    _, setup, work = cache({"max_new_tokens": 400, "eval_max_new_tokens": 100_000})
+    with pytest.raises(InputError, match="max_new_tokens: found 100000"):
+        plan_text(setup, work, 1)
 
 
 def test_the_longest_response_is_the_tasks_as_in_train(capsys, tmp_path):

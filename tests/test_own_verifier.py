@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from scope_lab.cli import main
-from scope_lab.config import build_config
 from scope_lab.errors import InputError
+from scope_lab.settings import build_config
 from scope_lab.tasks import Problem, Verdict, load_task
 from scope_lab.tasks import judge as judges
 from scope_lab.tasks.judge import FAIL, PASS, Judge, read_verdict

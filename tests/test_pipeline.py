@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from scope_lab import ScopeTrainer, load_task
-from scope_lab.config import build_config
 from scope_lab.engines.transformers import sample
 from scope_lab.errors import RunStopped
 from scope_lab.limits import VerdictLimit, verdicts_given
@@ -19,6 +18,7 @@ from scope_lab.methods import METHODS
 from scope_lab.models import Pair, load_pair
 from scope_lab.pipeline import Pipeline, asked_of_teacher
 from scope_lab.rollouts import Sampling
+from scope_lab.settings import build_config
 from scope_lab.tasks import Verdict, Verification
 from scope_lab.tasks.verification import Verifier
 from scope_lab.teachers import LocalTeacher

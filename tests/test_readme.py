@@ -11,9 +11,9 @@ from bench_table import bench_text
 
 import scope_lab
 from scope_lab.cli import build_parser
-from scope_lab.config import build_config
 from scope_lab.headline import headline_runs, headline_text
 from scope_lab.metrics import GLOSSARY
+from scope_lab.settings import build_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

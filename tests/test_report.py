@@ -15,7 +15,6 @@ from scope_lab import plots, report
 from scope_lab.claims import AUTO, FIXED_TAUS, at_other_taus
 from scope_lab.claims_page import page
 from scope_lab.cli import main
-from scope_lab.config import build_config
 from scope_lab.diversity import ORDER
 from scope_lab.errors import InputError
 from scope_lab.exploratory import by_difficulty, path_gradients, signals
@@ -28,6 +27,7 @@ from scope_lab.report import make_results
 from scope_lab.results import curve_over_seeds, read_recorded
 from scope_lab.rollouts import Rollouts
 from scope_lab.seeds import contrast
+from scope_lab.settings import build_config
 from scope_lab.style import METHOD_COLOURS, png
 
 FIGURES = {f"{PLAN}-C{i}.png" for i in (1, 2, 3, 4, 6, 7, 8)}

@@ -11,11 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from scope_lab import ScopeConfig, ScopeTrainer, load_task
 from scope_lab.checkpoint import load_weights, save_model
-from scope_lab.config import build_config
 from scope_lab.errors import InputError
 from scope_lab.methods import METHODS
 from scope_lab.metrics import metric_names
 from scope_lab.models import Pair, load_pair, with_adapter
+from scope_lab.settings import build_config
 from scope_lab.tasks import Problem, Verdict, Verification
 from scope_lab.teachers import LocalTeacher
 
@@ -115,6 +115,12 @@ def test_a_student_with_dropout_trains_without(architecture, pair):
     own = fresh(pair, student=model, teacher=copy.deepcopy(model).eval())
     metrics = trainer(small(method="opd", steps=1, temperature=1.0), pair=own).train()[-1]
     assert metrics["sampler_gap"] < 1e-5 and metrics["grad_norm"] < 1e-4
+
+
+def test_kd_wants_a_teacher_to_sample_from(pair):
+    own = fresh(pair, teacher=None)
+    with pytest.raises(InputError, match="teacher: found an object that scores, accepted with method kd a model"):
+        trainer(small(method="kd"), pair=own, teacher=LocalTeacher(pair.teacher, "mine"))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.6])

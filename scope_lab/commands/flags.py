@@ -91,8 +91,8 @@ def add_unsafe(parser) -> None:
 
 def recipe_of_pair(name: str | None) -> dict[str, Any]:
     """The settings that suit a named pair, {} without a name. Raises InputError for one that there is not."""
-    from ..config import read_recipe
     from ..models import PAIRS
+    from ..settings import read_recipe
 
     if name is None:
         return {}

@@ -54,9 +54,9 @@ def _inspect_rollouts(path: Path):
 def _inspect_run(run: Path):
     """Print how far it came, its metrics, its evaluations and what is worth a look. Returns what draws the metrics."""
     from ..checkpoint import evaluation_files, read_metrics
-    from ..config import read_run
     from ..evaluation import Evaluation, compare, comparison_text
     from ..health import symptoms
+    from ..settings import read_run
 
     if not (run / "config.yaml").is_file():
         raise InputError(f"inspect: {run} is not a file of rollouts, and as a folder no run: it has no config.yaml")

@@ -24,7 +24,7 @@ def add_train(commands) -> None:
 
 
 def run_train(parsed) -> None:
-    from ..config import build_config
+    from ..settings import build_config
 
     overrides = {name[4:]: value for name, value in vars(parsed).items() if name.startswith("set_")}
     config = build_config(parsed.recipe, overrides)

@@ -23,7 +23,7 @@ class Engine(Protocol):
         sampling: Sampling,
         on_finished: OnFinished | None = None,
     ) -> Rollouts:
-        """`rollouts_per_prompt` responses to every problem, without verdicts and teacher log-probs.
+        """`rollouts_per_prompt` responses to every problem, without verdicts, teacher log-probs and names.
 
         Row p · rollouts_per_prompt + g is response g to problem p, in whatever order they end. `on_finished` is called
         in the calling thread, once for every row, some rows at a time; what it raises ends the sampling.

@@ -25,8 +25,8 @@ class Filling:
         rollouts_per_prompt: int,
         sampling: Sampling,
         pad_id: int,
-        task: str = "",
         on_finished: OnFinished | None = None,
+        task: str = "",
     ):
         B, T = len(problems) * rollouts_per_prompt, sampling.max_new_tokens
         self.tokenizer, self.on_finished = tokenizer, on_finished

@@ -275,7 +275,7 @@ def sample(
         raise InputError("problems: found none, accepted at least one")
     prompts = encode_prompts(tokenizer, problems)
     pad_id = pad_token_id(model, tokenizer)
-    filling = Filling(tokenizer, problems, prompts, rollouts_per_prompt, sampling, pad_id, task, on_finished)
+    filling = Filling(tokenizer, problems, prompts, rollouts_per_prompt, sampling, pad_id, on_finished, task)
     wanted = [prompts[i] for i in filling.rollouts.group_B.tolist()]
     write(model, tokenizer, wanted, sampling, filling.add, **how)
     return filling.result()
@@ -292,11 +292,10 @@ class TransformersEngine:
         self,
         model,
         tokenizer,
-        task: str = "",
         batch_size: int = 256,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
     ):
-        self.model, self.tokenizer, self.task = model, tokenizer, task
+        self.model, self.tokenizer = model, tokenizer
         self.batch_size, self.autocast = batch_size, autocast
 
     def sample(
@@ -313,7 +312,6 @@ class TransformersEngine:
                 problems,
                 rollouts_per_prompt,
                 sampling,
-                task=self.task,
                 on_finished=on_finished,
                 batch_size=self.batch_size,
             )

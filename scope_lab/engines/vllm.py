@@ -48,7 +48,6 @@ class VllmEngine:
         self,
         model,
         tokenizer,
-        task: str = "",
         *,
         dtype: str,
         context: int,
@@ -57,7 +56,7 @@ class VllmEngine:
         logp_at_one: bool = False,
         several_ranks: bool = False,
     ):
-        self.tokenizer, self.task, self.context, self.logp_at_one = tokenizer, task, context, logp_at_one
+        self.tokenizer, self.context, self.logp_at_one = tokenizer, context, logp_at_one
         self.stop_ids, self.pad_id = stop_token_ids(model, tokenizer), pad_token_id(model, tokenizer)
         self.device, self.on_cpu = model.device, model.device.type == "cpu"
         self.vllm = _import_vllm()
@@ -111,9 +110,7 @@ class VllmEngine:
             raise InputError("problems: found none, accepted at least one")
         prompts = encode_prompts(self.tokenizer, problems)
         self._check(max(map(len, prompts)), sampling)
-        filling = Filling(
-            self.tokenizer, problems, prompts, rollouts_per_prompt, sampling, self.pad_id, self.task, on_finished
-        )
+        filling = Filling(self.tokenizer, problems, prompts, rollouts_per_prompt, sampling, self.pad_id, on_finished)
         row_of: dict[str, int] = {}
         with self._own_random_state():
             try:

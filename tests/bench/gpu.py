@@ -28,11 +28,12 @@ from pathlib import Path
 import torch
 
 from scope_lab.architectures import CONFIGS, Architecture, attended_pairs, count
-from scope_lab.config import ScopeConfig, build_config
+from scope_lab.config import ScopeConfig
 from scope_lab.hardware import describe, peak_bytes, start_peak
 from scope_lab.methods import METHODS
 from scope_lab.objective import Coefficients
 from scope_lab.rollouts import Rollouts, Sampling
+from scope_lab.settings import build_config
 from scope_lab.tasks import Problem
 from scope_lab.teachers import LocalTeacher
 from scope_lab.update import Batch, update_policy

@@ -31,13 +31,13 @@ from unittest import mock
 import torch
 
 from scope_lab import ScopeTrainer
-from scope_lab.config import build_config
 from scope_lab.hardware import describe, free_cores
 from scope_lab.models import PAIRS, load_model
 from scope_lab.paper import TABLE_8
 from scope_lab.plan import read_plan
 from scope_lab.results import SIX
 from scope_lab.rollouts import Rollouts
+from scope_lab.settings import build_config
 from scope_lab.tasks import Verdict, Verification
 from scope_lab.teachers import LocalTeacher
 

@@ -34,9 +34,10 @@ from pathlib import Path
 import torch
 
 from scope_lab import ScopeTrainer, load_task
-from scope_lab.config import ScopeConfig, build_config
+from scope_lab.config import ScopeConfig
 from scope_lab.hardware import describe, peak_bytes, start_peak
 from scope_lab.models import PAIRS, load_model, load_tokenizer
+from scope_lab.settings import build_config
 from scope_lab.tasks import Verdict
 
 OURS = {

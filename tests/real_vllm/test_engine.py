@@ -11,12 +11,12 @@ from test_distributed import WAYS, finished, launch
 from test_engines import Watch, of
 
 from scope_lab import ScopeTrainer
-from scope_lab.config import build_config
 from scope_lab.engines.canary import Gap, score_anew
 from scope_lab.engines.transformers import TransformersEngine
 from scope_lab.errors import RunStopped
 from scope_lab.models import with_adapter
 from scope_lab.rollouts import Sampling
+from scope_lab.settings import build_config
 from scope_lab.tasks import load_task
 from scope_lab.teachers.local import score
 
@@ -33,7 +33,7 @@ def engine(student, tokenizer):
 
     os.environ.update(QUIET | SMALL)
     before = torch.random.get_rng_state()
-    engine = VllmEngine(student, tokenizer, "countdown", dtype="float32", context=64)
+    engine = VllmEngine(student, tokenizer, dtype="float32", context=64)
     assert torch.equal(before, torch.random.get_rng_state())
     return engine
 

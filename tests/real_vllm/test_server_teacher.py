@@ -6,9 +6,9 @@ from fake_vllm import CUT, SLOW, FaultProxy
 from serve import BIN, ROOT, serving
 
 from scope_lab import ScopeTrainer
-from scope_lab.config import build_config
 from scope_lab.models import load_model
 from scope_lab.servers import Servers
+from scope_lab.settings import build_config
 from scope_lab.teachers import LocalTeacher
 from scope_lab.teachers.vllm import ServerTeacher
 

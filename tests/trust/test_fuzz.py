@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scope_lab.checkpoint import checkpoint_step, read_lines
-from scope_lab.config import build_config, read_recipe, read_value
 from scope_lab.errors import InputError, shown
 from scope_lab.evaluation import Evaluation
 from scope_lab.models import DATA
 from scope_lab.plan import KEYS, read_plan
 from scope_lab.redaction import without_secrets
 from scope_lab.rollouts import Rollouts
+from scope_lab.settings import build_config, read_recipe, read_value
 from scope_lab.tasks import Problem, Verdict, load_task
 from scope_lab.tasks.answers import final_number, verify_answer
 from scope_lab.tasks.countdown import parse_prompt

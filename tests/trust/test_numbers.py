@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from scope_lab import ScopeTrainer, group_weights, policy_loss, scope_advantages, solve_tau
 from scope_lab.cli import main
-from scope_lab.config import build_config
 from scope_lab.errors import RunStopped
 from scope_lab.models import Pair, load_pair
 from scope_lab.objective import rollout_coefficients
+from scope_lab.settings import build_config
 from scope_lab.tasks import Verdict, Verification, load_task
 from scope_lab.teachers import LocalTeacher
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from scope_lab.checkpoint import RunFolder
 from scope_lab.cli import main
-from scope_lab.config import build_config
+from scope_lab.settings import build_config
 
 STEPS = 4
 SETTINGS = (

@@ -9,12 +9,12 @@ from fake_vllm import CUT, FAULTS, REFUSED, SLOW, SPOILED, SWAPPED, FakeTeacher,
 from safetensors.torch import load_file
 
 from scope_lab import ScopeTrainer
-from scope_lab.config import build_config
 from scope_lab.engines.transformers import sample
 from scope_lab.errors import InputError, RunStopped
 from scope_lab.models import load_model
 from scope_lab.rollouts import Sampling
 from scope_lab.servers import Servers
+from scope_lab.settings import build_config
 from scope_lab.tasks import load_task
 from scope_lab.teachers import LocalTeacher
 from scope_lab.teachers.vllm import ServerTeacher
