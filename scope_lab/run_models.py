@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .chat_template import with_chat_template
 from .config import ScopeConfig
 from .errors import InputError
 from .models import Pair, load_pair, with_adapter
@@ -81,6 +82,9 @@ def load_models(
         )
     if isinstance(teacher, ServerTeacher):
         teacher.check(pair.tokenizer, config.allow_mismatch)
+    pair = replace(
+        pair, tokenizer=with_chat_template(pair.tokenizer, config.chat_template, config.chat_template_kwargs)
+    )
     student = pair.student
     switch_off_dropout(student)
     reference = copy.deepcopy(student).to(device) if config.kl_coef else None

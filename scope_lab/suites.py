@@ -90,6 +90,7 @@ def suite_tasks(suite: Suite, folder: str | None) -> dict[str, Task]:
 
 def run_suite(parsed) -> None:
     """What `evaluate` does with --suite; its own flags, where given, override the suite's sampling."""
+    from .chat_template import with_chat_template
     from .models import load_model, load_tokenizer
 
     if parsed.suite not in SUITES:
@@ -111,7 +112,8 @@ def run_suite(parsed) -> None:
     problems = {heading: chosen(task, parsed.problems, parsed.problem_seed) for heading, task in tasks.items()}
     folder = Path(parsed.out)
     check_writable(folder / "table.md", "out")
-    model, tokenizer = load_model(parsed.model, device=parsed.device, dtype=parsed.dtype), load_tokenizer(parsed.model)
+    model = load_model(parsed.model, device=parsed.device, dtype=parsed.dtype)
+    tokenizer = with_chat_template(load_tokenizer(parsed.model), parsed.chat_template, parsed.chat_template_kwargs)
     found: dict[str, Evaluation] = {}
     for heading, task in tasks.items():
         found[heading] = evaluate_set(

@@ -32,7 +32,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARAL
 # What the untrained student's evaluation depends on: runs that agree in these share one.
 BEFORE_TRAINING = (
     "pair", "student", "task", "verifier", "verifier_threshold", "temperature", "max_new_tokens", "sequences_per_batch",
-    "device", "precision", "engine",
+    "device", "precision", "engine", "chat_template", "chat_template_kwargs",
     *(item.name for item in fields(ScopeConfig) if item.metadata["section"] == "evaluation" and item.name not in FREE),
 )  # fmt: skip
 

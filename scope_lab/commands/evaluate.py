@@ -5,7 +5,15 @@ import time
 from ..durable import check_writable
 from ..errors import InputError, counted
 from ..suites import add_suite, check_sampling_flags, run_suite
-from .flags import add_command, add_device, add_unsafe, batch_bar, recipe_of_pair
+from .flags import (
+    add_chat_template,
+    add_command,
+    add_device,
+    add_unsafe,
+    batch_bar,
+    prompting_tokenizer,
+    recipe_of_pair,
+)
 
 
 def add_evaluate(commands) -> None:
@@ -39,6 +47,7 @@ def _add_model_and_sampling(parser, samples: int, split: str, problems: int) -> 
     parser.add_argument("--max-new-tokens", type=int, help="default: the pair's, else what the task needs")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--problem-seed", type=int, default=0, help="which problems of the split [0]")
+    add_chat_template(parser)
     add_device(parser)
     add_unsafe(parser)
     parser.add_argument("--batch-size", type=int, help="sequences generated at a time [the pair's, else 256]")
@@ -47,7 +56,7 @@ def _add_model_and_sampling(parser, samples: int, split: str, problems: int) -> 
 
 def _model_and_task(parsed):
     """What evaluate and rollout share: model, tokenizer, task, problems and sampling from the command line."""
-    from ..models import PAIRS, load_model, load_tokenizer
+    from ..models import PAIRS, load_model
     from ..rollouts import Sampling
     from ..tasks import load_task
     from ..tasks.base import ALL
@@ -73,7 +82,7 @@ def _model_and_task(parsed):
     sampling = Sampling(temperature, parsed.top_p, parsed.top_k, limit, parsed.seed)
     return (
         load_model(name, device=parsed.device, dtype=parsed.dtype),
-        load_tokenizer(name),
+        prompting_tokenizer(name, parsed),
         name,
         task,
         problems,
@@ -131,7 +140,7 @@ def run_rollout(parsed) -> None:
     teacher_name: str | None = parsed.teacher or (PAIRS[parsed.pair][1] if parsed.pair else None)
     teacher = load_model(teacher_name, device=parsed.device, dtype=parsed.dtype) if teacher_name else None
     if teacher is not None and teacher_name:
-        check_compatible(tokenizer, load_tokenizer(teacher_name), model, teacher)
+        check_compatible(load_tokenizer(name), load_tokenizer(teacher_name), model, teacher)
     started, finished = time.time(), FinishedBatches(parsed.out)
     rollouts = sample(
         model,

@@ -80,6 +80,20 @@ def add_device(parser) -> None:
     )
 
 
+def add_chat_template(parser) -> None:
+    """How problems become prompts; a trained model's folder knows it by itself."""
+    parser.add_argument("--chat-template", metavar="FILE", help="a Jinja file, or none: plain text [the model's own]")
+    parser.add_argument("--chat-template-kwargs", metavar="NAME=VALUE,…", default="", help="its variables")
+
+
+def prompting_tokenizer(name: str, parsed):
+    """The tokenizer of a model, with the chat template that the flags ask for."""
+    from ..chat_template import with_chat_template
+    from ..models import load_tokenizer
+
+    return with_chat_template(load_tokenizer(name), parsed.chat_template, parsed.chat_template_kwargs)
+
+
 def add_unsafe(parser) -> None:
     """Leave to run what a model wrote where it cannot be isolated."""
     parser.add_argument(

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from ..durable import check_writable
 from ..errors import InputError
-from .flags import add_command, add_device, add_unsafe, batch_bar, recipe_of_pair
+from .flags import (
+    add_chat_template,
+    add_command,
+    add_device,
+    add_unsafe,
+    batch_bar,
+    prompting_tokenizer,
+    recipe_of_pair,
+)
 
 EXAMPLE = """examples:
   scope-lab recover --rollouts data/rollouts/countdown.parquet --out runs/recovery-countdown
@@ -29,6 +37,7 @@ def add_recover(commands) -> None:
     parser.add_argument("--cut", default="step", help="at the nearest step (or line, sentence), or at the token [step]")
     parser.add_argument("--max-new-tokens", type=int, help="of a completion; default: the rollouts' own limit")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
+    add_chat_template(parser)
     add_device(parser)
     add_unsafe(parser)
     parser.add_argument("--batch-size", type=int, help="sequences at a time [what the pair's recipe says, else 256]")
@@ -37,7 +46,7 @@ def add_recover(commands) -> None:
 
 def run_recover(parsed) -> None:
     from ..engines.finished import FinishedBatches
-    from ..models import PAIRS, load_model, load_tokenizer
+    from ..models import PAIRS, load_model
     from ..recovery import FRACTIONS, WANTED, check_sampling, choose_wrong, recover, score_missing
     from ..recovery_table import summarise, table_text
     from ..rollouts import Rollouts
@@ -65,7 +74,7 @@ def run_recover(parsed) -> None:
     if not teacher_name:
         raise InputError("teacher: the rollouts name none; set --teacher")
     model = load_model(teacher_name, device=parsed.device, dtype=parsed.dtype)
-    tokenizer = load_tokenizer(teacher_name)
+    tokenizer = prompting_tokenizer(teacher_name, parsed)
     wrong = with_prompts(choose_wrong(rollouts, parsed.wrong, parsed.seed), tokenizer)
     if wrong.teacher != teacher_name:
         wrong.teacher_logp_BT = wrong.teacher_logp_BT * float("nan")
@@ -110,7 +119,7 @@ def run_recover(parsed) -> None:
 def _sample(parsed, recipe: dict, batch_size: int, progress, finished):
     """Fresh rollouts of the pair's student, as its recipe samples them."""
     from ..engines.transformers import sample
-    from ..models import PAIRS, load_model, load_tokenizer
+    from ..models import PAIRS, load_model
     from ..rollouts import Sampling
     from ..tasks import load_task
 
@@ -120,7 +129,7 @@ def _sample(parsed, recipe: dict, batch_size: int, progress, finished):
     sampling = Sampling(recipe.get("temperature", 0.6), max_new_tokens=limit, seed=parsed.seed)
     rollouts = sample(
         load_model(name, device=parsed.device, dtype=parsed.dtype),
-        load_tokenizer(name),
+        prompting_tokenizer(name, parsed),
         task.problems(parsed.split, parsed.problems, seed=parsed.seed),
         parsed.samples,
         sampling,
