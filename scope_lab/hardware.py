@@ -35,7 +35,8 @@ def describe() -> dict:
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
-        device = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        device = f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
     return {
         "device": device,
         "python": platform.python_version(),

@@ -12,10 +12,11 @@ from PIL import Image
 
 from scope_lab.architectures import architecture
 from scope_lab.cost import Setup, Work, compared
-from scope_lab.devices import DEVICES
-from scope_lab.estimate import number, size
+from scope_lab.devices import DEVICES, GIB
+from scope_lab.estimate import number, setup_from, size, work_from
 from scope_lab.memory import memory, peak
-from scope_lab.plots.cost import CostFigure, alt_cost, plot_cost
+from scope_lab.plots.cost import MORE_PARTS, CostFigure, alt_cost, plot_cost
+from scope_lab.settings import build_config, read_plan
 from scope_lab.style import canvas_of
 from scope_lab.widgets import CostCalculator, Frames
 
@@ -143,6 +144,19 @@ def test_a_device_of_huge_memory_does_not_hide_the_bars():
     figure = CostFigure()
     (_, _, top), _ = figure.state_of(setup, work)
     assert top < 1  # GiB; the laptop has 16
+
+
+@pytest.mark.parametrize("recipe", ["one_gpu", "eight_gpus", "several_nodes"])
+def test_every_part_of_the_memory_is_in_the_figure(recipe):
+    config = build_config(recipe, {"task": "math:aime24"})
+    setup, work = setup_from(config, DEVICES["h100"], **read_plan(recipe)), work_from(config)
+    figure = CostFigure(tuple(memory(setup, work)), tuple(MORE_PARTS))
+    figure.still(*figure.state_of(setup, work))
+    ends = [path.vertices[:, 0].max() * figure.held.top * GIB for path in figure.held.bars.get_paths()]
+    totals = [sum(parts.values()) for parts in memory(setup, work).values()]
+    assert all(min(abs(end - total) for end in ends) < 1e-6 * total for total in totals)
+    legend = [text.get_text()[2:] for text in plot_cost(setup, work).axes[1].get_legend().get_texts()]
+    assert {part for parts in memory(setup, work).values() for part in parts} <= set(legend)
 
 
 def test_without_a_teacher_only_grpo_is_drawn():

@@ -36,6 +36,8 @@ PARTS = {
     "activations": "#C9A3D4",
     "logits": INK,
 }
+# Of vLLM beside the student, and of several devices.
+MORE_PARTS = {"vLLM": "#66A61E", "whole weights": "#BFD8A6", "whole gradients": "#5B5B8C"}
 MOMENTS = ("generation", "update")
 NARROW = 0.022  # of an axis: no letter fits
 SCALES = [m * 10.0**e for e in range(-4, 9) for m in (1, 1.5, 2, 3, 4, 5, 6, 8)]
@@ -53,7 +55,9 @@ PAPER_STAGES = {
 def lettered(colours: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Of each part: its letter, in the order of the bars, and the colour to write it in on its own."""
     light = {name: np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) > 0.5 for name, colour in colours.items()}
-    return {name: (letter, INK if light[name] else "white") for letter, name in zip("abcdefghi", colours, strict=False)}
+    return {
+        name: (letter, INK if light[name] else "white") for letter, name in zip("abcdefghijkl", colours, strict=False)
+    }
 
 
 class Stack:
@@ -86,7 +90,8 @@ class Stack:
         self.tags = lettered(colours)
         labels = {name: f"{letter} {name}" for name, (letter, _) in self.tags.items()}
         handles = [PolyCollection([], facecolors=colour, label=labels[name]) for name, colour in colours.items()]
-        place = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.2), "ncols": 3 if len(colours) > 5 else 4}
+        left = -0.02 if len(colours) < 10 else -0.14  # room for longer names
+        place = {"loc": "upper left", "bbox_to_anchor": (left, -0.2), "ncols": 3 if len(colours) > 5 else 4}
         ax.legend(handles=handles, frameon=False, fontsize=9.5, handlelength=1, columnspacing=0.9, **place)
 
     def choose(self, title: str, top: float) -> None:
@@ -124,15 +129,19 @@ class CostFigure(MovingFigure):
     """Seconds of a step by method and stage, and what it holds in memory by moment and part, with the device's limit.
 
     The key of a frame is the device's name and memory, and both scales' upper ends; its state is (setup, work).
+
+    moments, more  rows of the memory, and parts beside the usual ones
     """
 
-    def __init__(self):
+    def __init__(self, moments: tuple[str, ...] = MOMENTS, more: tuple[str, ...] = ()):
         super().__init__(10.4, 3.9)
+        self.moments = moments
         margins = {"left": 0.062, "right": 0.985, "bottom": 0.35, "top": 0.92, "wspace": 0.22}
         left, right = self.figure.subplots(1, 2, gridspec_kw=margins)
         stages = {stage: colour for stage, colour in STAGES.items() if stage != "old log-prob"}
         self.seconds = Stack(left, tuple(map(str.upper, PAPER_METHODS)), stages, "seconds")
-        self.held = Stack(right, MOMENTS, PARTS, "GiB; dashed: what may be used")
+        parts = PARTS | {part: MORE_PARTS[part] for part in more}
+        self.held = Stack(right, moments, parts, "GiB; dashed: what may be used")
         (self.limit,) = right.plot([], [], color=INK, linewidth=1.6, linestyle=(0, (4, 2)))
         self.slow += [*self.seconds.slow, *self.held.slow]
         self.quick += [*self.seconds.quick, self.limit, *self.held.quick]
@@ -160,12 +169,14 @@ class CostFigure(MovingFigure):
         limit = (1 - KEPT_FREE) * setup.device.memory / GIB
         self.held.move(sizes, {moment: size(sum(found.values())) for moment, found in parts.items()}, limit)
         at = limit / self.held.top
-        self.limit.set_data([at, at] if at <= 1 else [], [-0.5, len(MOMENTS) - 0.5] if at <= 1 else [])
+        self.limit.set_data([at, at] if at <= 1 else [], [-0.5, len(self.moments) - 0.5] if at <= 1 else [])
 
 
 def plot_cost(setup: Setup, work: Work) -> Figure:
     """Seconds and memory of one step."""
-    figure = CostFigure()
+    held = memory(setup, work)
+    more = tuple(part for part in MORE_PARTS if any(part in parts for parts in held.values()))
+    figure = CostFigure(tuple(held), more)
     return figure.still(*figure.state_of(setup, work))
 
 
