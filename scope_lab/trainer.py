@@ -4,7 +4,6 @@ import importlib.util
 import math
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,13 +15,14 @@ from tqdm import tqdm
 from .checkpoint import RunFolder
 from .config import ScopeConfig
 from .diagnosis import keep_batch
-from .distributed import Ranks, evaluations_joined, joined, stacked
+from .distributed import Ranks, joined, stacked
 from .engines import Engine, OnFinished
 from .engines.canary import Gap, score_anew
 from .engines.choice import engine_of
 from .errors import InputError, RunStopped
 from .evaluation import Evaluation
 from .hardware import pick_device
+from .held_out import HeldOut
 from .limits import FailureLimit, VerdictLimit, check_updates, verdicts_given
 from .loop import Stopwatch, stop_after_step
 from .metrics import step_metrics
@@ -123,10 +123,11 @@ class ScopeTrainer:
             autocast=self.accelerator.autocast,
         )
         self.failure_limit = FailureLimit(config.teacher_failure_limit)
-        self.eval_verifier = self.pipeline.verifier if self.eval_task is self.task else Verifier(self.eval_task)
         self.verdict_limit = VerdictLimit(self.task.name)
         context = getattr(student.config, "max_position_embeddings", None)
         self.problems = RunProblems(config, self.task, self.eval_task, self.tokenizer, context)
+        verifier = self.pipeline.verifier if self.eval_task is self.task else Verifier(self.eval_task)
+        self.held_out = HeldOut(config, self.eval_task, verifier, self.problems, self.ranks, self.progress)
         if self.folder and resume:
             self.step = self.folder.restore(student, optimizer, self.ranks.is_main)
             if self.step > config.steps:
@@ -175,7 +176,7 @@ class ScopeTrainer:
                 if last or stopping() or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
                     self.save_checkpoint()
         self.pipeline.verifier.close()
-        self.eval_verifier.close()
+        self.held_out.verifier.close()
         if self.folder:
             weights = whole_weights(self.student, self.ranks.is_main) if self.step == config.steps else None
             with self.ranks.same_fate():
@@ -271,8 +272,15 @@ class ScopeTrainer:
     ) -> Rollouts:
         """The policy's responses, a function of weights, seed, step and their row in the step's batch alone."""
         config = self.config
-        limit = self.problems.response_limit
-        sampling = self.sampling(config.temperature, config.top_p, config.top_k, limit, self._step_seed(), first_row)
+        sampling = Sampling(
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            max_new_tokens=self.problems.response_limit,
+            seed=self._step_seed(),
+            logprob_temperature=config.logprob_temperature,
+            first_row=first_row,
+        )
         rollouts = self.sampler.sample(problems, config.rollouts_per_prompt, sampling, on_finished)
         rollouts.task, rollouts.student, rollouts.step = self.task.name, self.pair.student_name, self.step
         rollouts.teacher = self.teacher.name if self.teacher else ""
@@ -326,49 +334,24 @@ class ScopeTrainer:
     def unwrapped(self):
         return self.accelerator.unwrap_model(self.student)
 
-    def sampling(self, temperature: float, top_p: float, top_k: int, limit: int, seed: int, first_row: int) -> Sampling:
-        return Sampling(temperature, top_p, top_k, limit, seed, self.config.logprob_temperature, first_row)
-
     def step_problems(self) -> list[Problem]:
         """This step's prompts."""
         return self.problems.of_step(self.step)
 
     def evaluate_now(self) -> Evaluation | None:
-        """Evaluate the student on held-out problems; the same problems and sampling seed at every step."""
-        config = self.config
-        if not config.evaluates:
+        """Evaluate the student, or read what this run's first step has recorded already; None: no evaluation is set."""
+        if not self.config.evaluates:
             return None
-        kept = self.folder.evaluation(self.step) if self.folder and self.step == self.first_step else None
-        if evaluation := self.ranks.from_main(Evaluation.load(kept) if kept and kept.is_file() else None):
-            self.evaluations[self.step] = evaluation
-            return evaluation
-        problems = self.problems.held_out
-        temperature = config.eval_temperature or config.temperature
-        share, mine = self.ranks.share(len(problems)), None
-        first_row = share.start * config.eval_samples
-        limit = self.problems.eval_limit
-        sampling = self.sampling(temperature, config.eval_top_p, config.eval_top_k, limit, 10_000, first_row)
-        with self.sampling_student():
-            if share:
-                with self._bar(f"evaluate step {self.step}", len(share) * config.eval_samples) as bar:
-                    rollouts = self.engine.sample(
-                        [problems[i] for i in share],
-                        config.eval_samples,
-                        sampling,
-                        on_finished=lambda _, rows: bar.update(len(rows)),
-                    )
-                rollouts.task = self.eval_task.name
-                rollouts.verify(self.eval_verifier)
-                label = f"{config.method} step {self.step}"
-                mine = Evaluation.of(rollouts, label, config.held_out_split), verdicts_given(rollouts)
-        evaluations, given = zip(*[part for part in self.ranks.collect(mine) if part], strict=True)
-        evaluation = evaluations_joined(evaluations)
-        with self.ranks.same_fate():
-            if self.step == 0:
-                VerdictLimit(self.eval_task.name).count(sum(given, Counter()))
-            if self.folder and self.ranks.is_main:
-                with self.folder.safe_end(f"evaluation at step {self.step}"):
-                    evaluation.save(self.folder.evaluation(self.step))
+        file = self.folder.evaluation(self.step) if self.folder else None
+        kept = file if file and self.step == self.first_step and file.is_file() else None
+        evaluation = self.ranks.from_main(Evaluation.load(kept) if kept else None)
+        if evaluation is None:
+            with self.sampling_student():
+                evaluation = self.held_out.evaluate(self.engine, self.step)
+            with self.ranks.same_fate():
+                if self.folder and file and self.ranks.is_main:
+                    with self.folder.safe_end(f"evaluation at step {self.step}"):
+                        evaluation.save(file)
         self.evaluations[self.step] = evaluation
         return evaluation
 
@@ -402,9 +385,6 @@ class ScopeTrainer:
 
     def _step_seed(self) -> int:
         return (self.config.seed * 1_000_003 + self.step) % 2**31
-
-    def _bar(self, description: str, total: int) -> tqdm:
-        return tqdm(total=total, desc=description, unit="rollout", leave=False, disable=not self.progress)
 
     @staticmethod
     def _in_words(metrics: dict) -> dict:
