@@ -14,11 +14,11 @@ from .commands.evaluate import add_evaluate, add_rollout
 from .commands.flags import Parser
 from .commands.inspect import add_inspect
 from .commands.models import add_models
+from .commands.plan import add_plan
 from .commands.recover import add_recover
 from .commands.sweep import add_results, add_sweep
 from .commands.train import add_train
 from .errors import InputError, RunStopped, one_line
-from .estimate import add_plan
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,7 +16,6 @@ from .devices import Device
 from .errors import InputError
 from .methods import METHODS
 from .paper import TABLE_8
-from .prefix import WORTH_IT
 
 # Shares of the peak FLOP/s, and of the peak bandwidth: what well-kept eager PyTorch reaches on large models.
 UTILISATION = {"prefill": 0.45, "scoring": 0.45, "update": 0.35, "decode": 0.6}
@@ -289,6 +288,8 @@ def reading_flops(model: Architecture, work: Work, rows: float, batches: int) ->
 
     prompts read = batches · P · (1 - (1 - 1/batches)^(rows/P)), at most `rows`: a prompt's rollouts fall into any batch
     """
+    from .prefix import WORTH_IT  # here, so that the command line starts without torch
+
     prompt, response, P = work.prompt_tokens, work.response_tokens, work.prompts
     prompts = min(rows, batches * P * (1 - (1 - 1 / batches) ** (rows / P)))
     if prompts * prompt + rows * response > WORTH_IT * rows * (prompt + response):

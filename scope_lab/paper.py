@@ -4,7 +4,10 @@ Scores are per cent of a benchmark's problems; the paper has one run a setting a
 names that `scope_lab.methods` gives them; "base" is the student before training.
 """
 
-import pandas as pd
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEACHERS = {"R1-Distill-Qwen-1.5B": "Skywork-OR1-7B", "Qwen3-1.7B-Base": "Qwen3-8B"}
 
@@ -67,12 +70,14 @@ TABLE_8 = {
 }
 
 
-def comparisons() -> pd.DataFrame:
+def comparisons() -> "pd.DataFrame":
     """Every comparison that the paper prints and this project can make: a row a method, metric and place.
 
     source, tested_on, method, baseline, metric: as above; before: the baseline's score, after: the method's, per cent
     points    after - before: percentage points; percent: the same relative to before, as the abstract states it
     """
+    import pandas as pd  # here, so that the command line starts without it
+
     rows = list(OTHERS)
     for student, scores in TABLE_1.items():
         pairs = [(method, "base") for method in scores if method != "base"]

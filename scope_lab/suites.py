@@ -4,18 +4,13 @@ Sampling is done by parts of a set, so that long responses fit in memory; a part
 counts, are on disk, and the same command goes on after them.
 """
 
-import json
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from .durable import check_writable, write_text
 from .errors import InputError
 from .evaluation import Evaluation, bootstrap_interval, drawn_shares, evaluate, percentile_interval
 from .markdown import table
@@ -53,25 +48,6 @@ SUITES = {
 METHODS = {"base": "", "grpo": "GRPO", "kd": "KD", "opd": "OPD", "scope": "SCOPE"}
 
 
-def add_suite(parser) -> None:
-    parser.add_argument("--suite", metavar="NAME", help=f"instead of a task: {', '.join(SUITES)}; --out is a folder")
-    parser.add_argument("--suite-folder", metavar="FOLDER", help="its sets as SET.jsonl in a folder, not from the hub")
-
-
-def check_sampling_flags(parsed) -> None:
-    """InputError naming a flag of `evaluate` or `rollout` whose number is out of range; those not given are None."""
-    for name in ("problems", "samples", "batch_size", "max_new_tokens"):
-        value = getattr(parsed, name)
-        if value is not None and value < 1:
-            raise InputError(f"{name}: found {value}, accepted 1 or more")
-    if parsed.temperature is not None and not 0 < parsed.temperature < math.inf:
-        raise InputError(f"temperature: found {parsed.temperature}, accepted above 0 and finite")
-    if parsed.top_p is not None and not 0 < parsed.top_p <= 1:
-        raise InputError(f"top_p: found {parsed.top_p}, accepted above 0 and at most 1")
-    if parsed.top_k is not None and parsed.top_k < 0:
-        raise InputError(f"top_k: found {parsed.top_k}, accepted 0 or more")
-
-
 def suite_tasks(suite: Suite, folder: str | None) -> dict[str, Task]:
     """Heading and task of every set. InputError naming the files that `folder` lacks."""
     from .tasks.math import Math
@@ -86,54 +62,6 @@ def suite_tasks(suite: Suite, folder: str | None) -> dict[str, Task]:
         task.name = f"math:{name}"  # the same set, wherever its problems lie
         tasks[heading] = task
     return tasks
-
-
-def run_suite(parsed) -> None:
-    """What `evaluate` does with --suite; its own flags, where given, override the suite's sampling."""
-    from .chat_template import with_chat_template
-    from .models import load_model, load_tokenizer
-
-    if parsed.suite not in SUITES:
-        raise InputError(f"suite: found {parsed.suite!r}, accepted {', '.join(SUITES)}")
-    for flag in ("pair", "task", "verifier"):
-        if getattr(parsed, flag) is not None:
-            raise InputError(f"{flag}: has no effect with --suite; leave it out")
-    if not parsed.model or not parsed.out:
-        raise InputError("suite: set --model and --out FOLDER")
-    changes = {
-        name: getattr(parsed, name)
-        for name in ("samples", "temperature", "top_p", "top_k", "max_new_tokens")
-        if getattr(parsed, name) is not None
-    }
-    check_sampling_flags(parsed)
-    suite = replace(SUITES[parsed.suite], **changes)
-    sampling = Sampling(suite.temperature, suite.top_p, suite.top_k, suite.max_new_tokens, parsed.seed)
-    tasks = suite_tasks(suite, parsed.suite_folder)
-    problems = {heading: chosen(task, parsed.problems, parsed.problem_seed) for heading, task in tasks.items()}
-    folder = Path(parsed.out)
-    check_writable(folder / "table.md", "out")
-    model = load_model(parsed.model, device=parsed.device, dtype=parsed.dtype)
-    tokenizer = with_chat_template(load_tokenizer(parsed.model), parsed.chat_template, parsed.chat_template_kwargs)
-    found: dict[str, Evaluation] = {}
-    for heading, task in tasks.items():
-        found[heading] = evaluate_set(
-            model,
-            tokenizer,
-            task,
-            problems[heading],
-            sampling,
-            suite.samples,
-            label=parsed.model,
-            out=folder / f"{suite.sets[heading]}.json",
-            batch_size=parsed.batch_size or 256,
-            progress=partial(tqdm, desc=heading, unit="batch"),
-        )
-        print(f"{heading}: {in_words(found[heading])}")
-    text = suite_text(parsed.suite, suite, parsed.model, found)
-    write_text(folder / "table.md", text + "\n")
-    settings = {"suite": parsed.suite, "model": parsed.model, "seed": parsed.seed, **asdict(suite)}
-    write_text(folder / "suite.json", json.dumps(settings) + "\n")
-    print(text, f"\n{folder / 'table.md'}", sep="\n")
 
 
 def chosen(task: Task, n: int | None, seed: int) -> list[Problem]:

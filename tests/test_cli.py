@@ -274,3 +274,10 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     assert 0 < done < 400 and (out / "checkpoints" / f"step-{done:06d}" / "state.json").is_file()
     assert main([*command[3:], "--resume", "--steps", str(done + 1)]) == 0
     assert len((out / "metrics.jsonl").read_text().splitlines()) == done + 1
+
+
+def test_the_command_starts_without_what_takes_long_to_import():
+    """Help and a mistake in a flag come at once; torch alone takes longer than all the rest."""
+    slow = "{'torch', 'transformers', 'pandas', 'matplotlib'}"
+    code = f"import sys; from scope_lab.cli import build_parser; build_parser(); print({slow} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

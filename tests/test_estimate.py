@@ -5,10 +5,11 @@ import re
 import pytest
 
 from scope_lab.cli import build_parser, main
+from scope_lab.commands.plan import plan_of
 from scope_lab.cost import Work
 from scope_lab.devices import DEVICES, device
 from scope_lab.errors import InputError
-from scope_lab.estimate import duration, number, plan_of, plan_text, setup_from, size, work_from
+from scope_lab.estimate import duration, number, plan_text, setup_from, size, work_from
 from scope_lab.memory import memory
 from scope_lab.settings import build_config
 from scope_lab.tasks import load_task

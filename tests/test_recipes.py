@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from scope_lab.cli import build_parser
+from scope_lab.commands.plan import plan_of
 from scope_lab.config import ScopeConfig
 from scope_lab.devices import device
 from scope_lab.errors import InputError
-from scope_lab.estimate import plan_of, setup_from, summary, work_from
+from scope_lab.estimate import setup_from, summary, work_from
 from scope_lab.settings import RECIPES, build_config, read_plan
 
 FILES = sorted(RECIPES.glob("*.yaml"))

@@ -4,16 +4,17 @@ import time
 
 from ..durable import check_writable
 from ..errors import InputError, counted
-from ..suites import add_suite, check_sampling_flags, run_suite
 from .flags import (
     add_chat_template,
     add_command,
     add_device,
     add_unsafe,
     batch_bar,
+    check_sampling_flags,
     prompting_tokenizer,
     recipe_of_pair,
 )
+from .suite import add_suite, run_suite
 
 
 def add_evaluate(commands) -> None:

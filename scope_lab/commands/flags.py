@@ -1,6 +1,7 @@
 """The parser of `scope-lab`, and the flags that several subcommands have."""
 
 import argparse
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import fields
@@ -101,6 +102,20 @@ def add_unsafe(parser) -> None:
         action="store_true",
         help="code tasks, where there is no bubblewrap: run what the model wrote with your rights, files and network",
     )
+
+
+def check_sampling_flags(parsed) -> None:
+    """InputError naming a flag of `evaluate` or `rollout` whose number is out of range; those not given are None."""
+    for name in ("problems", "samples", "batch_size", "max_new_tokens"):
+        value = getattr(parsed, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name}: found {value}, accepted 1 or more")
+    if parsed.temperature is not None and not 0 < parsed.temperature < math.inf:
+        raise InputError(f"temperature: found {parsed.temperature}, accepted above 0 and finite")
+    if parsed.top_p is not None and not 0 < parsed.top_p <= 1:
+        raise InputError(f"top_p: found {parsed.top_p}, accepted above 0 and at most 1")
+    if parsed.top_k is not None and parsed.top_k < 0:
+        raise InputError(f"top_k: found {parsed.top_k}, accepted 0 or more")
 
 
 def recipe_of_pair(name: str | None) -> dict[str, Any]:
