@@ -21,7 +21,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from .durable import leftovers, remove_folder, sync, tidy, whole_file, whole_fol
 from .errors import InputError, RunStopped
 from .hardware import describe
 from .redaction import without_secrets
-from .settings import read_yaml
+from .settings import read_run
 
 Weights = dict[str, torch.Tensor] | None
 
@@ -243,11 +243,7 @@ def evaluation_files(folder: Path) -> dict[int, Path]:
 
 def check_same(folder: Path, config: ScopeConfig) -> None:
     """Raises InputError naming the first setting in which the run in a folder differs, but for those that may."""
-    held = {item.name: item.default for item in fields(ScopeConfig)}  # a run may be older than a setting
-    recorded = read_yaml(folder / "config.yaml", "run")
-    if not isinstance(recorded, dict):
-        raise InputError(f"run: {folder / 'config.yaml'} holds no settings")
-    held |= recorded
+    held = read_run(folder)
     for name, value in asdict(config).items():
         if name == "steps" and config.schedule == "cosine" and held[name] != value:
             raise InputError("steps: cannot change when a run with a cosine schedule goes on")
