@@ -29,12 +29,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .config import ScopeConfig
+from .config import HELD_OUT, ScopeConfig
 from .durable import leftovers, remove_folder, sync, tidy, whole_file, whole_folder, write_text
 from .errors import InputError, RunStopped
 from .hardware import describe
 from .redaction import without_secrets
 from .settings import read_run
+from .tasks.base import ALL
 
 Weights = dict[str, torch.Tensor] | None
 
@@ -243,12 +244,19 @@ def evaluation_files(folder: Path) -> dict[int, Path]:
 
 def check_same(folder: Path, config: ScopeConfig) -> None:
     """Raises InputError naming the first setting in which the run in a folder differs, but for those that may."""
-    held = read_run(folder)
-    for name, value in asdict(config).items():
+    held = _settled(ScopeConfig(**read_run(folder)))
+    for name, value in _settled(config).items():
         if name == "steps" and config.schedule == "cosine" and held[name] != value:
             raise InputError("steps: cannot change when a run with a cosine schedule goes on")
         if name not in FREE and held[name] != value:
             raise InputError(f"{name}: the run in {folder} has {held[name]!r}, found {value!r}; accepted the same")
+
+
+def _settled(config: ScopeConfig) -> dict:
+    """Its settings, where two ways to say the same are one."""
+    split, problems = config.held_out_split, config.eval_problems
+    settled = HELD_OUT if problems is None and split != ALL else problems
+    return asdict(config) | {"eval_split": split, "eval_problems": settled}
 
 
 def is_complete(folder: Path, config: ScopeConfig) -> bool:

@@ -4,14 +4,13 @@ import random
 import warnings
 from collections.abc import Sequence
 
-from .config import ScopeConfig
+from .config import HELD_OUT, ScopeConfig
 from .errors import InputError, shown
 from .rollouts import encode_prompts
 from .tasks import Problem, Task
 from .tasks.base import ALL, is_finite
 
 PROMPTS_READ = 16  # of those with the most characters: to read every prompt would take long
-HELD_OUT = 200  # where the settings do not say how many
 
 
 class RunProblems:

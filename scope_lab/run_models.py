@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .chat_template import with_chat_template
-from .config import ScopeConfig
+from .config import OBJECT, ScopeConfig
 from .errors import InputError
 from .models import Pair, load_pair, with_adapter
 from .tasks import Task
@@ -47,7 +47,7 @@ def with_objects(config: ScopeConfig, **objects: Task | Teacher | None) -> Scope
                 f"{setting}: found a {type(found).__name__} without {absent[0]}, accepted an object with "
                 f"{', '.join(asked)}"
             )
-        names[setting] = f"object:{found.name}"
+        names[setting] = f"{OBJECT}{found.name}"
     return replace(config, **names) if names else config
 
 

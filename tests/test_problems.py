@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,8 @@ from scope_lab.checkpoint import check_same
 from scope_lab.config import ScopeConfig
 from scope_lab.errors import InputError
 from scope_lab.evaluation import Evaluation
+from scope_lab.models import DATA
+from scope_lab.plan import read_plan
 from scope_lab.problems import RunProblems, held_out_problems
 from scope_lab.settings import build_config
 from scope_lab.tasks import load_task
@@ -47,12 +50,31 @@ def test_an_evaluation_task_of_its_own_is_taken_whole_and_judged_by_its_own_veri
         check_same(out, build_config(None, {**SMALL, "out": out}))
 
 
+def test_a_run_from_before_a_default_was_left_open_goes_on(tmp_path):
+    """What is None now stood there as a word and a number."""
+    config = build_config(None, SMALL)
+    assert (config.eval_split, config.eval_problems) == (None, None)
+    replace(config, eval_split="test", eval_problems=200).save(tmp_path / "config.yaml")
+    check_same(tmp_path, config)
+    with pytest.raises(InputError, match=r"eval_split: the run in .* has 'test', found 'validation'"):
+        check_same(tmp_path, replace(config, eval_split="validation"))
+
+
+@pytest.mark.parametrize("name", ["countdown", "smollm2"])
+def test_recorded_runs_are_the_plans(name):
+    for run in read_plan(name):
+        folder = DATA / "runs" / name / run.name
+        if folder.is_dir():
+            check_same(folder, run.config)
+
+
 def test_an_object_may_be_evaluated_on(held_out):
     class OneSolution:
         name, max_new_tokens = "one solution", 20
 
         def problems(self, split, n=None, seed=0):
-            return load_task(held_out).problems(split, n, seed)
+            assert split == "test", "it need not know more than the three"
+            return load_task(held_out).problems("all", n, seed)
 
         def verify(self, problem, response):
             return COUNTDOWN.verify(problem, response)
