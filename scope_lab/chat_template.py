@@ -6,14 +6,14 @@ from pathlib import Path
 
 from .errors import InputError, shown
 
-NONE = "none"
+PLAIN = "plain"  # not "none", which as a setting means its default
 WORDS = {"true": "true", "false": "false", "none": "none"}
 
 
 def with_chat_template(tokenizer, template: str | None = None, kwargs: str = ""):
     """A copy of the tokenizer with this chat template, or itself where nothing is asked for.
 
-    template  a Jinja file, or "none": prompts are then plain text with the tokenizer's BOS; None: its own template
+    template  a Jinja file, or "plain": the text alone, with the tokenizer's BOS; None: its own template
     kwargs    variables of the template, as NAME=VALUE,… (`enable_thinking=false`): true, false, none, numbers or text
 
     The variables become the template's first lines, so that they are saved with the tokenizer and a trained model is
@@ -23,13 +23,13 @@ def with_chat_template(tokenizer, template: str | None = None, kwargs: str = "")
     if template is None and not kwargs:
         return tokenizer
     tokenizer = copy.deepcopy(tokenizer)
-    if template == NONE:
+    if template == PLAIN:
         tokenizer.chat_template = None
     elif template is not None:
         try:
             tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise InputError(f"chat_template: {template} cannot be read ({error}), accepted a file or none") from None
+            raise InputError(f"chat_template: {template} cannot be read ({error}), accepted a file or plain") from None
     if kwargs:
         if tokenizer.chat_template is None:
             raise InputError("chat_template_kwargs: the tokenizer has no chat template that could read them")

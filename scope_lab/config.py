@@ -82,7 +82,7 @@ class ScopeConfig:
         None, "models", "teacher, likewise; it must share the student's tokenizer; untrained:NAME is a control"
     )
     allow_mismatch: bool = setting(False, "models", "accept tokenizers, chat templates or EOS that differ")
-    chat_template: str | None = setting(None, "models", "a Jinja file, or none: plain text; default: the student's own")
+    chat_template: str | None = setting(None, "models", "a Jinja file, or plain; default: the student's own")
     chat_template_kwargs: str = setting("", "models", "its variables, as NAME=VALUE,…: enable_thinking=false")
     task: str | None = setting(None, "models", "countdown[:difficulty], code:NAME, gym:NAME, math:NAME, FILE.jsonl, …")
     verifier: str | None = setting(None, "models", "module:function that judges instead of the task (tasks/own.py)")

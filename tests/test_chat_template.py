@@ -55,7 +55,7 @@ def test_the_tokenizer_that_it_is_given_stays_as_it_was(tokenizer, template):
     before = tokenizer.chat_template
     assert with_chat_template(tokenizer) is tokenizer
     assert with_chat_template(tokenizer, template).chat_template == TEMPLATE
-    assert with_chat_template(with_chat_template(tokenizer, template), "none").chat_template is None
+    assert with_chat_template(with_chat_template(tokenizer, template), "plain").chat_template is None
     assert tokenizer.chat_template == before
 
 
@@ -64,7 +64,7 @@ def test_the_tokenizer_that_it_is_given_stays_as_it_was(tokenizer, template):
     [
         ("nowhere.jinja", "", "chat_template: nowhere.jinja cannot be read"),
         (None, "sign=1", "the tokenizer has no chat template"),
-        ("none", "sign=1", "the tokenizer has no chat template"),
+        ("plain", "sign=1", "the tokenizer has no chat template"),
         ("mine", "sing=1", "found sing, which the chat template does not read"),
         ("mine", "sign", "found 'sign', accepted NAME=VALUE"),
         ("mine", "si gn=1", "accepted NAME=VALUE"),
@@ -75,6 +75,11 @@ def test_one_clear_line(tokenizer, template, chosen, kwargs, complaint):
     with pytest.raises(InputError, match=complaint) as caught:
         with_chat_template(tokenizer, template if chosen == "mine" else chosen, kwargs)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word, kept", [("plain", "plain"), ("none", None), ("mine.jinja", "mine.jinja")])
+def test_as_a_setting(word, kept):
+    assert build_config(None, {"pair": "countdown", "chat_template": word}).chat_template == kept
 
 
 def test_a_run_trains_saves_and_evaluates_with_it(template, tmp_path, capsys):

@@ -83,7 +83,7 @@ def add_device(parser) -> None:
 
 def add_chat_template(parser) -> None:
     """How problems become prompts; a trained model's folder knows it by itself."""
-    parser.add_argument("--chat-template", metavar="FILE", help="a Jinja file, or none: plain text [the model's own]")
+    parser.add_argument("--chat-template", metavar="FILE", help="a Jinja file, or plain: the text alone")
     parser.add_argument("--chat-template-kwargs", metavar="NAME=VALUE,…", default="", help="its variables")
 
 
